@@ -1,0 +1,1 @@
+"""A sandboxed machine with a git repository in it."""

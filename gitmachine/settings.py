@@ -1,0 +1,68 @@
+"""The one place where the environment is read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT_STATE_DIR = Path("/var/lib/gitmachine")
+"""For root: machines run as another user, who cannot reach anything below /root (mode 0700)."""
+
+MACHINE_UID = 2_000_000
+"""Whom a machine runs as when the host process is root. Above all that adduser and useradd hand out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where GitMachine keeps its state, and what it was told by the environment."""
+
+    state_dir: Path
+
+    @property
+    def vaults(self) -> Path:
+        return self.state_dir / "vaults"
+
+    @property
+    def sessions(self) -> Path:
+        return self.state_dir / "sessions"
+
+    @property
+    def machines(self) -> Path:
+        return self.state_dir / "machines"
+
+    @property
+    def spares(self) -> Path:
+        return self.state_dir / "spares"
+
+
+def load() -> Settings:
+    """Settings from the environment as it is now: GITMACHINE_HOME, else XDG_STATE_HOME, else the default."""
+    if home := os.environ.get("GITMACHINE_HOME"):
+        return Settings(Path(home).expanduser().absolute())
+    if os.geteuid() == 0:
+        return Settings(_ROOT_STATE_DIR)
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Settings(Path(state) / "gitmachine")
+    return Settings(Path.home() / ".local" / "state" / "gitmachine")
+
+
+def token_for(host: str | None) -> str | None:
+    """The git token for a host: GITMACHINE_TOKEN, for github.com also GH_TOKEN and GITHUB_TOKEN."""
+    names = ["GITMACHINE_TOKEN"] + (["GH_TOKEN", "GITHUB_TOKEN"] if host == "github.com" else [])
+    return next((value for name in names if (value := os.environ.get(name))), None)
+
+
+def credential_environment() -> dict[str, str]:
+    """What the host's own git needs to find its credential helpers and ssh agent, when no token was given."""
+    names = ("HOME", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+    return {name: value for name in names if (value := os.environ.get(name))}
+
+
+def network_environment() -> dict[str, str]:
+    """Proxies and certificate stores that the host's own git needs to reach a remote."""
+    names = (
+        "http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY",
+        "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH",
+    )  # fmt: skip
+    return {name: value for name in names if (value := os.environ.get(name))}

@@ -1,0 +1,1 @@
+"""GitMachine sessions as LangChain tools."""

@@ -1,0 +1,1 @@
+"""GitMachine sessions as an MCP server."""
