@@ -158,5 +158,5 @@ class _Collector:
             answer = self._callback(text)
             if inspect.isawaitable(answer):
                 await answer
-        except Exception:  # an observer's failure is its own: the command goes on  # noqa: BLE001
+        except Exception:  # an observer's failure is its own: the command goes on
             log.exception("an output callback raised")
