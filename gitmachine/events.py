@@ -1,0 +1,251 @@
+"""What happens in a session, as types, and the log that numbers and keeps it.
+
+The names and the keys of the data are public: `on_event(event, data, gm)` receives `event.name` and
+`event.data()`. Keys may join, none goes. An event is written after the fact, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from struct import Struct
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_OFFSET = Struct("<Q")
+
+
+class Event(BaseModel):
+    """One thing that happened. `seq` counts from 1 within a session, without gaps."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: ClassVar[str] = ""
+    seq: int = 0
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+    def data(self) -> dict[str, Any]:
+        """The event's own keys."""
+        return self.model_dump(mode="json", exclude={"seq", "at"})
+
+
+class Started(Event):
+    """The machine is up and the session branch is checked out."""
+
+    name = "started"
+    session: str
+    repo_path: str
+    sha: str | None = None
+    """The commit the session stands on; None in an empty repository."""
+
+
+class Paused(Event):
+    name = "paused"
+
+
+class Resumed(Event):
+    name = "resumed"
+
+
+class Stopping(Event):
+    """The work is safe; the machine is about to go."""
+
+    name = "stopping"
+
+
+class Stopped(Event):
+    name = "stopped"
+
+
+class Committed(Event):
+    name = "committed"
+    sha: str
+    message: str
+    withheld: list[dict[str, str]] = []
+    """Paths that the guard kept out of the commit, each with its reason. The vault has them."""
+
+
+class Pushed(Event):
+    """The remote has the commit."""
+
+    name = "pushed"
+    sha: str | None = None
+    branch: str | None = None
+
+
+class PushRejected(Event):
+    name = "push_rejected"
+    reason: str
+    where: str
+    """`rescue` or `vault`: where the work is instead."""
+    ref: str | None = None
+    sha: str | None = None
+
+
+class PushHeld(Event):
+    """The guard kept a push back because of the paths it would publish."""
+
+    name = "push_held"
+    paths: list[str]
+    ref: str | None = None
+
+
+class Pulled(Event):
+    name = "pulled"
+    sha: str | None = None
+    conflicts: list[str] = []
+
+
+class Reconnected(Event):
+    name = "reconnected"
+    id: str | None
+
+
+class CommandStarted(Event):
+    name = "command_started"
+    number: int
+    command: str
+
+
+class CommandFinished(Event):
+    name = "command_finished"
+    number: int
+    exit_code: int
+    duration: float
+    timed_out: bool = False
+    truncated: bool = False
+
+
+class Checkpointed(Event):
+    """The vault has the whole working tree."""
+
+    name = "checkpointed"
+    sha: str
+    tree: str
+
+
+class CaptureIncomplete(Event):
+    """The files are safe, but something beside them could not be brought out."""
+
+    name = "capture_incomplete"
+    what: str
+    reason: str
+
+
+class CallbackFailed(Event):
+    """One of the caller's callbacks raised or did not come back; the session went on."""
+
+    name = "callback_failed"
+    callback: str
+    error: str
+
+
+class Unknown(Event):
+    """An event written by another version of GitMachine."""
+
+    event: str
+
+
+TYPES: dict[str, type[Event]] = {kind.name: kind for kind in Event.__subclasses__() if kind.name}
+
+
+class EventLog:
+    """The events of one session in a file, append-only, shared by all programs that drive the session.
+
+    `events.jsonl` holds a line an event, `events.idx` eight bytes an event: where its line ends. So reading
+    from a number costs what is read. A line without its index entry was never acknowledged: the next append
+    overwrites it. Every method blocks for a file operation; call them off the loop.
+    """
+
+    def __init__(self, directory: Path, scrub: Callable[[str], str] = str) -> None:
+        self._lines = directory / "events.jsonl"
+        self._index = directory / "events.idx"
+        self._scrub = scrub
+
+    def append(self, event: Event) -> Event:
+        """Numbers and keeps an event; gives it back with its number."""
+        import portalocker
+
+        with self._index.open("a+b") as index, self._lines.open("a+b") as lines:
+            portalocker.lock(index, portalocker.LockFlags.EXCLUSIVE)
+            count, end = _last(index)
+            numbered = event.model_copy(update={"seq": count + 1})
+            index.truncate(count * _OFFSET.size)
+            lines.truncate(end)
+            line = _to_line(numbered, self._scrub).encode()
+            lines.write(line)
+            lines.flush()
+            index.write(_OFFSET.pack(end + len(line)))
+        return numbered
+
+    def count(self) -> int:
+        """The number of the last event; 0 when there is none."""
+        try:
+            return self._index.stat().st_size // _OFFSET.size
+        except FileNotFoundError:
+            return 0
+
+    def read(self, after: int = 0, limit: int | None = None) -> list[Event]:
+        """The events whose number is greater than `after`, oldest first, at most `limit`."""
+        last = self.count() if limit is None else min(self.count(), after + limit)
+        if after >= last:
+            return []
+        with self._index.open("rb") as index, self._lines.open("rb") as lines:
+            start = _offset_at(index, after)
+            end = _offset_at(index, last)
+            lines.seek(start)
+            block = lines.read(end - start)
+        return list(_from_lines(block))
+
+
+def _last(index: Any) -> tuple[int, int]:
+    index.seek(0, 2)
+    count = index.tell() // _OFFSET.size
+    return count, _offset_at(index, count)
+
+
+def _offset_at(index: Any, number: int) -> int:
+    """Where the line of event `number` ends."""
+    if number == 0:
+        return 0
+    index.seek((number - 1) * _OFFSET.size)
+    (offset,) = _OFFSET.unpack(index.read(_OFFSET.size))
+    return int(offset)
+
+
+def _to_line(event: Event, scrub: Callable[[str], str]) -> str:
+    data = _scrubbed(event.data(), scrub)
+    envelope = _Envelope(seq=event.seq, at=event.at, event=event.name, data=data)
+    return envelope.model_dump_json() + "\n"
+
+
+def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, list):
+        return [_scrubbed(item, scrub) for item in value]
+    if isinstance(value, dict):
+        return {key: _scrubbed(item, scrub) for key, item in value.items()}
+    return value
+
+
+def _from_lines(block: bytes) -> Iterator[Event]:
+    for line in block.splitlines():
+        envelope = _Envelope.model_validate_json(line)
+        kind = TYPES.get(envelope.event)
+        try:
+            if kind is not None:
+                yield kind.model_validate({**envelope.data, "seq": envelope.seq, "at": envelope.at})
+                continue
+        except ValidationError:
+            pass  # another version's idea of this event: the reader still gets its data
+        yield Unknown.model_validate({**envelope.data, "event": envelope.event, "seq": envelope.seq, "at": envelope.at})
+
+
+class _Envelope(BaseModel):
+    seq: int
+    at: datetime
+    event: str
+    data: dict[str, Any]

@@ -1,0 +1,357 @@
+"""Checkout: the machine's side of a session's git, driven through `Machine.execute` alone.
+
+Everything that the machine answers is untrusted: it names objects, and the vault verifies them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gitmachine.errors import CaptureFailed, GitError, MergeBlocked
+from gitmachine.git import text
+from gitmachine.machine import Machine, Place
+from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity, PullOutcome
+
+INLINE_PACK_BYTES = 512 * 1024
+"""A pack up to this size rides on the output of the command that made it; a larger one is fetched as a file."""
+
+_PROVISION_LIMIT_S = 1800.0
+_CAPTURE_LIMIT_S = 900.0
+_HISTORY_LIMIT_S = 120.0
+"""A configuration that includes a pipe hangs every git command; then the files are captured without history."""
+
+_NESTING_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """What a new checkout is made of."""
+
+    branch: str
+    commit: str | None
+    refs: Mapping[str, str]
+    """All that is to be in packed-refs, the branch itself included."""
+    url: str | None
+    identity: GitIdentity
+    objects: str | None
+    """Where the machine can read the shared objects, when it can."""
+    bundle: AsyncIterator[bytes] | None = None
+    """A pack with the objects, for a machine that cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The working tree as it is."""
+
+    tree: str
+    pack: bytes | None
+    """The objects that the host does not have yet; None when it has them all."""
+    trouble: str = ""
+    """What git could not read, in its words."""
+    nested: tuple[bytes, ...] = ()
+    """Repositories inside the repository, whose files are in the tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Branches and stashes of the repository in the machine."""
+
+    head: str | None = None
+    """The commit that is checked out."""
+    head_ref: str | None = None
+    """The branch that is checked out, as a full name; None when HEAD is detached."""
+    refs: Mapping[str, str] = field(default_factory=dict)
+    state: str = ""
+    """The answer as text, to be handed in as `known` the next time."""
+    pack: bytes | None = None
+    sparse: tuple[bytes, ...] = ()
+    """Paths that a sparse checkout leaves out of the working tree."""
+    unreadable: str | None = None
+    """Why nothing could be read, when nothing could."""
+
+
+class Checkout:
+    """The repository at `path` in a machine."""
+
+    def __init__(self, machine: Machine, path: str) -> None:
+        self._machine = machine
+        self.path = path
+        self._adopt_index = False
+
+    async def provision(self, plan: Provision) -> None:
+        """Makes the checkout. Raises GitError when git in the machine fails or is missing."""
+        observer = await self._machine.observer(self.path)
+        shadow = observer.git_objects_in_machine if observer else f"{await self._shadow()}/objects"
+        alternates = [directory for directory in (plan.objects, shadow) if directory]
+        pack = await self._send(plan.bundle)
+        result = await self._git(
+            self._machine,
+            "provision",
+            {
+                "GM_REPO": self.path,
+                "GM_BRANCH": plan.branch,
+                "GM_COMMIT": plan.commit or "",
+                "GM_CONFIG": _repository_config(plan),
+                "GM_ALTERNATES": "".join(f"{directory}\n" for directory in alternates),
+                "GM_PACK": pack,
+            },
+            stdin=text.packed_refs(plan.refs).encode(),
+            timeout=_PROVISION_LIMIT_S,
+        )
+        if result.exit_code == 127:
+            raise GitError(
+                f"there is no git in the machine {self._machine.id}: use an image or a root file system with git",
+                stderr=result.stderr,
+            )
+        _require(result, f"the checkout of {plan.branch!r} at {self.path} could not be made")
+        self._adopt_index = True
+
+    async def snapshot(self, have: str) -> Snapshot:
+        """The working tree as a tree object. `have` is a tree that the host has.
+
+        Neither the repository's index nor anything else in it is touched. Raises CaptureFailed.
+        """
+        place, environment = await self._vantage()
+        environment["GM_HAVE"] = have
+        environment["GM_ADOPT_INDEX"] = "yes" if self._adopt_index else ""
+        self._adopt_index = False
+        answer = await self._snapshot_step(place, {**environment, "GM_STEP": "tree"})
+        paths = [link.path for link in text.new_gitlinks(answer.decoded("nested"))]
+        paths += text.unborn_repositories(answer.trouble)
+        if not paths:
+            return Snapshot(answer.value("tree"), await answer.pack(place), answer.trouble)
+        tree, trouble, nested = await self._with_nested(place, environment, answer, paths)
+        final = await self._snapshot_step(place, {**environment, "GM_STEP": "pack", "GM_TREE": tree})
+        return Snapshot(tree, await final.pack(place), trouble, tuple(nested))
+
+    async def _with_nested(
+        self, place: Place, environment: dict[str, str], answer: _Answer, paths: list[bytes]
+    ) -> tuple[str, str, list[bytes]]:
+        """The tree with the files of the repositories inside it, which git itself records as a mere name."""
+        tree, trouble = answer.value("tree"), answer.trouble
+        done: list[bytes] = []
+        queue = list(paths)
+        while queue and len(done) < _NESTING_LIMIT:
+            path = queue.pop(0)
+            step = {**environment, "GM_PATH": os.fsdecode(path)}
+            inner = await self._snapshot_step(place, {**step, "GM_STEP": "nested"})
+            listed = [link.path for link in text.listed_gitlinks(inner.decoded("nested"))]
+            queue += [path + b"/" + below for below in listed + text.unborn_repositories(inner.trouble)]
+            graft = {**step, "GM_STEP": "graft", "GM_TREE": tree, "GM_SUBTREE": inner.value("tree")}
+            tree = (await self._snapshot_step(place, graft)).value("tree")
+            trouble += inner.trouble
+            done.append(path)
+        return tree, trouble, done
+
+    async def history(self, known: str, bases: Sequence[str]) -> History:
+        """Branches and stashes, with a pack of what the host lacks. `bases` are commits that the host has.
+
+        A repository that cannot be read is an answer, not an error: the files are captured without it.
+        """
+        place = self._machine
+        environment = {
+            "GM_REPO": self.path,
+            "GM_KNOWN": known,
+            "GM_BASES": "\n".join(bases),
+            "GM_INLINE_BYTES": str(INLINE_PACK_BYTES),
+            "GIT_SHALLOW_FILE": "",
+        }
+        result = await self._git(place, "history", environment, timeout=_HISTORY_LIMIT_S)
+        if result.timed_out or result.exit_code != 0:
+            reason = "it took too long" if result.timed_out else result.stderr.strip()
+            return History(unreadable=reason or f"exit code {result.exit_code}")
+        answer = _Answer(result.stdout)
+        head, ref = answer.value("head").split(" ", 1)
+        refs = {name: sha for sha, name in (line.split(" ", 1) for line in answer.values("ref"))}
+        return History(
+            head=None if head == "-" else head,
+            head_ref=None if ref == "-" else ref,
+            refs=refs,
+            state="\n".join(line for line in result.stdout.splitlines() if line.startswith(("head ", "ref "))),
+            pack=await answer.pack(place),
+            sparse=tuple(text.skip_worktree_paths(answer.decoded("sparse"))),
+        )
+
+    async def apply_commit(
+        self,
+        *,
+        branch: str,
+        sha: str,
+        raw: bytes,
+        old: str | None,
+        index: bytes,
+        objects: AsyncIterator[bytes] | None,
+        reason: str,
+    ) -> str | None:
+        """Gives the repository a commit that the vault made. Why it could not be given, or None."""
+        environment = {
+            "GM_REPO": self.path,
+            "GM_BRANCH": branch,
+            "GM_NEW": sha,
+            "GM_OLD": old or "",
+            "GM_COMMIT": base64.b64encode(raw).decode(),
+            "GM_PACK": await self._send(objects),
+            "GM_REASON": reason,
+        }
+        result = await self._git(self._machine, "apply", environment, stdin=index, timeout=_HISTORY_LIMIT_S)
+        if result.exit_code == 0:
+            return None
+        return "it took too long" if result.timed_out else result.stderr.strip() or f"exit code {result.exit_code}"
+
+    async def merge(
+        self, *, branch: str, sha: str, objects: AsyncIterator[bytes] | None, identity: GitIdentity
+    ) -> PullOutcome:
+        """Merges a commit into what is checked out. Raises MergeBlocked, GitError."""
+        environment = {
+            "GM_REPO": self.path,
+            "GM_BRANCH": branch,
+            "GM_SHA": sha,
+            "GM_PACK": await self._send(objects),
+            "GM_REASON": "gitmachine: pull",
+            **_identity_environment(identity),
+        }
+        result = await self._git(self._machine, "merge", environment, timeout=_PROVISION_LIMIT_S)
+        if (
+            "would be overwritten by merge" in result.stderr
+            or "not possible because you have unmerged" in result.stderr
+        ):
+            raise MergeBlocked(
+                f"pull of {branch!r}: changes that are not committed stand in the way; commit(), then pull() again",
+                stderr=result.stderr,
+            )
+        _require(result, f"pull of {branch!r}: git could not merge {sha[:10]}")
+        answer = _Answer(result.stdout)
+        head = answer.value("head")
+        conflicts = [os.fsdecode(path) for path in answer.decoded("conflicts").split(b"\0") if path]
+        return PullOutcome(sha=None if head == "-" else head, updated=True, conflicts=tuple(conflicts))
+
+    async def keep_spare(self, key: str, commit: str, objects: str) -> None:
+        """Has the machine's provider prepare a checkout of `commit` for the next session."""
+        environment = {
+            **text.machine_environment(),
+            "GM_COMMIT": commit,
+            "GM_ALTERNATES": f"{objects}\n",
+        }
+        await self._machine.keep_spare(key, text.script("spare"), ExecuteOptions(env=environment))
+
+    async def _vantage(self) -> tuple[Place, dict[str, str]]:
+        """Where the working tree is looked at from, and what the snapshot script has to know there."""
+        observer = await self._machine.observer(self.path)
+        place: Place = observer or self._machine
+        objects = observer.objects if observer else f"{self.path}/.git/objects"
+        environment = {
+            "GM_GIT_DIR": observer.git_dir if observer else await self._shadow(),
+            "GM_WORK_TREE": observer.work_tree if observer else self.path,
+            "GM_ALTERNATES": f"{objects}\n" if objects else "",
+            "GM_INLINE_BYTES": str(INLINE_PACK_BYTES),
+        }
+        return place, environment
+
+    async def _shadow(self) -> str:
+        return f"{await self._machine.home()}/.gitmachine/shadow.git"
+
+    async def _snapshot_step(self, place: Place, environment: Mapping[str, str]) -> _Answer:
+        result = await self._git(place, "snapshot", environment, timeout=_CAPTURE_LIMIT_S)
+        if result.timed_out or result.exit_code != 0:
+            raise CaptureFailed(
+                f"the files at {self.path} could not be brought out of machine {self._machine.id}, which is kept: "
+                "look at it with run(), mend the cause and try again",
+                exit_code=result.exit_code,
+                stderr=result.stderr,
+            )
+        return _Answer(result.stdout)
+
+    async def _send(self, pack: AsyncIterator[bytes] | None) -> str:
+        if pack is None:
+            return ""
+        path = f"{await self._machine.home()}/.gitmachine/in.pack"
+        await self._machine.write_bytes(path, pack)
+        return path
+
+    async def _git(
+        self,
+        place: Place,
+        script: str,
+        environment: Mapping[str, str],
+        *,
+        stdin: bytes | None = None,
+        timeout: float,
+    ) -> ExecutionResult:
+        options = ExecuteOptions(
+            cwd="/",
+            env={**text.machine_environment(), **environment},
+            stdin=stdin,
+            timeout=timeout,
+            max_output_bytes=None,
+        )
+        return await place.execute(text.script(script), options)
+
+
+class _Answer:
+    """What one of the scripts printed: a key and a value a line."""
+
+    def __init__(self, output: str) -> None:
+        self._lines = [line.partition(" ") for line in output.splitlines()]
+
+    def values(self, key: str) -> list[str]:
+        return [value for name, _, value in self._lines if name == key]
+
+    def value(self, key: str) -> str:
+        found = self.values(key)
+        if not found:
+            raise CaptureFailed(f"git in the machine answered without {key!r}", stderr=repr(self._lines[:5]))
+        return found[0]
+
+    def decoded(self, key: str) -> bytes:
+        try:
+            return base64.b64decode("".join(self.values(key)[:1]), validate=True)
+        except binascii.Error as error:
+            raise CaptureFailed(f"git in the machine answered with a broken {key!r}") from error
+
+    @property
+    def trouble(self) -> str:
+        return self.decoded("trouble").decode("utf-8", "surrogateescape")
+
+    async def pack(self, place: Place) -> bytes | None:
+        """The pack that was sent along or left in a file; None when there was nothing to send."""
+        if self.values("pack"):
+            return self.decoded("pack")
+        for path in self.values("packfile"):
+            return await place.read_bytes(path)
+        return None
+
+
+def _repository_config(plan: Provision) -> str:
+    sections: dict[str, dict[str, str]] = {
+        "core": {
+            "repositoryformatversion": "0",
+            "filemode": "true",
+            "bare": "false",
+            "logallrefupdates": "true",
+        },
+        "user": {"name": plan.identity.name, "email": plan.identity.email},
+    }
+    if plan.url:
+        sections["remote.origin"] = {"url": plan.url, "fetch": "+refs/heads/*:refs/remotes/origin/*"}
+        sections[f"branch.{plan.branch}"] = {"remote": "origin", "merge": f"refs/heads/{plan.branch}"}
+    return text.config_file(sections)
+
+
+def _identity_environment(identity: GitIdentity) -> dict[str, str]:
+    return {
+        "GIT_AUTHOR_NAME": identity.name,
+        "GIT_AUTHOR_EMAIL": identity.email,
+        "GIT_COMMITTER_NAME": identity.name,
+        "GIT_COMMITTER_EMAIL": identity.email,
+    }
+
+
+def _require(result: ExecutionResult, message: str) -> None:
+    if result.timed_out:
+        raise GitError(f"{message}: it took longer than allowed", exit_code=result.exit_code)
+    if result.exit_code != 0:
+        raise GitError(message, exit_code=result.exit_code, stderr=result.stderr)

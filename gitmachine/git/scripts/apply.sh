@@ -1,0 +1,23 @@
+# Makes the commit $GM_COMMIT (raw, base64) in the repository at $GM_REPO and moves the branch $GM_BRANCH from
+# $GM_OLD (empty: the branch is new) to it, $GM_NEW. When that branch is checked out, standard input, as
+# `update-index -z --index-info` reads it, is put into the index; everything else in the index stays as it is.
+set -eu
+unset GIT_DIR GIT_WORK_TREE
+export GIT_DIR="$GM_REPO/.git"
+[ -d "$GIT_DIR" ] || { echo "there is no .git directory" >&2; exit 72; }
+if [ -n "$GM_PACK" ]; then
+    git unpack-objects -q < "$GM_PACK"
+    rm -f -- "$GM_PACK"
+fi
+made=$(printf %s "$GM_COMMIT" | base64 -d | git hash-object -t commit -w --stdin)
+[ "$made" = "$GM_NEW" ]
+git update-ref -m "$GM_REASON" "refs/heads/$GM_BRANCH" "$GM_NEW" "$GM_OLD"
+[ "$(git symbolic-ref -q HEAD)" = "refs/heads/$GM_BRANCH" ] || exit 0
+if [ -e "$GIT_DIR/index.lock" ]; then
+    # Somebody died in the middle of a git command. Their lock stays theirs; the index is replaced as a whole.
+    cp -p "$GIT_DIR/index" "$GIT_DIR/index.gitmachine"
+    GIT_INDEX_FILE="$GIT_DIR/index.gitmachine" git update-index -z --index-info
+    mv "$GIT_DIR/index.gitmachine" "$GIT_DIR/index"
+else
+    git update-index -z --index-info
+fi
