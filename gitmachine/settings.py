@@ -55,7 +55,10 @@ def token_for(host: str | None) -> str | None:
 
 def credential_environment() -> dict[str, str]:
     """What the host's own git needs to find its credential helpers and ssh agent, when no token was given."""
-    names = ("HOME", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+    names = (
+        "HOME", "PATH", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR",
+        "DBUS_SESSION_BUS_ADDRESS",
+    )  # fmt: skip
     return {name: value for name in names if (value := os.environ.get(name))}
 
 
