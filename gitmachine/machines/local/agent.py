@@ -1,0 +1,579 @@
+"""The exec agent: process 1 of a sandbox. Starts commands, ends them, reaps what is left.
+
+One standalone file for the sandbox's own /usr/bin/python3 (3.9 or later), run as
+`python3 -I -S agent.py LISTENER_FD [name=value …]`; nothing of GitMachine is there to be imported. It imports
+only what costs no start-up time, which is why it takes `_socket` and `_signal` and not their wrappers.
+
+Protocol: one connection is one operation. The host sends `u32 length` and that many bytes of fields, each
+`u32 length` and bytes; the first field is the operation. Descriptors ride along (SCM_RIGHTS). The agent answers
+in frames of five bytes: a letter and a u32.
+
+- `exec cwd command NAME=VALUE…` and `call function path [argument]`, with the descriptors stdout and stderr to
+  write to, the same two pipes to read from, and optionally stdin. Answers `E status` when the shell has ended,
+  `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
+  end of its connection, kills the whole tree; `K 0` says that none of it is left.
+- `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
+- `ping`: answers `P 0`.
+
+Output never passes through here: the host reads the command's own pipes. The agent holds a second reader of
+each, and empties it once the host has gone, so that background processes never die of SIGPIPE.
+
+Every process of a command carries the command's tag: the soft limit RLIMIT_RTTIME, which nothing else uses,
+every descendant inherits, whatever session or parent it moves to, and /proc/PID/limits shows.
+"""
+
+import _signal
+import _socket
+import errno
+import os
+import resource
+import select
+import stat
+import sys
+import time
+
+MAX_REQUEST_BYTES = 32 * 1024 * 1024
+MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
+KILL_INTERVAL_S = 0.002
+STOP_PASSES = 200
+CHUNK_BYTES = 256 * 1024
+PR_SET_DUMPABLE = 4
+SHELL = b"/bin/bash" if os.path.exists("/bin/bash") else b"/bin/sh"
+LONG_COMMAND = b'eval "$(cat <&3)" 3<&-'
+
+DEFAULT_SIGNALS = [s for s in range(1, 65) if s not in (9, 19, 32, 33)]
+
+epoll = select.epoll()
+on_ready = {}  # descriptor -> function to call with the events
+jobs = {}  # pid of the shell -> Job
+killing = []  # jobs whose tree is being killed
+connections = set()
+quiet_holders = set()
+quiet_stopped = []
+next_tag = 1
+devnull = -1
+oom_score = -1
+
+
+def watch(fd, events, function):
+    on_ready[fd] = function
+    epoll.register(fd, events)
+
+
+def forget(fd):
+    if on_ready.pop(fd, None) is not None:
+        epoll.unregister(fd)
+
+
+# --- processes ---------------------------------------------------------------------------------------------
+
+
+def read_proc(pid, name):
+    try:
+        with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
+def other_processes():
+    """(pid, state) of all in this namespace but the agent; the dead ones left out."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and entry != "1":
+            state = read_proc(entry, "stat").rpartition(b")")[2][1:2]
+            if state not in (b"Z", b"X", b""):
+                yield int(entry), state
+
+
+def tag_of(pid):
+    for line in read_proc(pid, "limits").splitlines():
+        if line.startswith(b"Max realtime timeout"):
+            value = line.split()[3]
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def signal_process(pid, number):
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return False
+    return True
+
+
+def kill_pass(tag):
+    """Kills what carries the tag; says whether anything did."""
+    found = [pid for pid, _ in other_processes() if tag_of(pid) == tag]
+    for pid in found:
+        signal_process(pid, 9)
+    return bool(found)
+
+
+def reap():
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        job = jobs.pop(pid, None)
+        if job is not None:
+            job.ended(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
+
+
+def stop_others():
+    """SIGSTOP to all others, again until a whole pass finds none running."""
+    for _ in range(STOP_PASSES):
+        running = [pid for pid, state in other_processes() if state not in (b"T", b"t")]
+        if not running:
+            break
+        for pid in running:
+            if signal_process(pid, 19):
+                quiet_stopped.append(pid)
+        reap()
+    return len(quiet_stopped)
+
+
+def end_quiet():
+    while quiet_stopped:
+        signal_process(quiet_stopped.pop(), 18)
+
+
+# --- commands ----------------------------------------------------------------------------------------------
+
+
+class Job:
+    """One command: its shell's pid, its tag, the host's connection and the second readers of its pipes."""
+
+    def __init__(self, connection, tag, readers):
+        self.connection = connection
+        self.tag = tag
+        self.readers = readers
+        self.running = True
+        self.gone = False
+
+    def ended(self, status):
+        self.running = False
+        self.connection.send(b"E", status)
+        if self.gone:
+            self.discard()
+
+    def kill(self):
+        kill_pass(self.tag)
+        if self not in killing:
+            killing.append(self)
+
+    def killed(self):
+        self.connection.send(b"K", 0)
+
+    def host_left(self):
+        self.gone = True
+        if self.running:
+            self.kill()
+        else:
+            self.discard()
+
+    def discard(self):
+        """Goes on emptying the pipes for those who still hold the other end."""
+        while self.readers:
+            fd = self.readers.pop()
+            os.set_blocking(fd, False)
+            if drain(fd):
+                watch(fd, select.EPOLLIN, lambda events, fd=fd: drain(fd))
+
+
+def drain(fd):
+    """Empties a pipe; closes it and gives False when nobody can write to it any more."""
+    try:
+        for _ in range(64):
+            if not os.read(fd, CHUNK_BYTES):
+                forget(fd)
+                os.close(fd)
+                return False
+    except BlockingIOError:
+        pass
+    return True
+
+
+def new_tag():
+    global next_tag
+    next_tag += 1
+    hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
+    ceiling = 1 << 60 if hard == resource.RLIM_INFINITY else min(hard, 1 << 60)
+    resource.setrlimit(resource.RLIMIT_RTTIME, (ceiling - next_tag, hard))
+    return ceiling - next_tag
+
+
+def set_oom_score(value):
+    # Whatever runs out of memory in here should be a command, not the agent.
+    if oom_score >= 0:
+        os.pwrite(oom_score, value, 0)
+
+
+def spawn(command, environment, streams):
+    # Long commands do not fit in one argument: the shell reads them from descriptor 3.
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    long_text = -1
+    if len(command) > MAX_ARGUMENT_BYTES:
+        long_text = os.memfd_create("command")
+        with open(long_text, "wb", closefd=False) as file:
+            file.write(command)
+        os.lseek(long_text, 0, 0)
+        actions.append((os.POSIX_SPAWN_DUP2, long_text, 3))
+        command = LONG_COMMAND
+    try:
+        return os.posix_spawn(
+            SHELL,
+            [SHELL, b"-c", b"--", command],
+            environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=[],
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    finally:
+        if long_text >= 0:
+            os.close(long_text)
+
+
+def start_exec(connection, fields, streams):
+    environment = {}
+    for field in fields[2:]:
+        name, _, value = field.partition(b"=")
+        environment[name] = value
+    try:
+        os.chdir(fields[0])
+    except OSError as error:
+        connection.send(b"C", error.errno)
+        return 0
+    try:
+        return spawn(fields[1], environment, streams)
+    finally:
+        os.chdir("/")
+
+
+def start_call(fields, streams):
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        for number in DEFAULT_SIGNALS:
+            _signal.signal(number, _signal.SIG_DFL)
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+        os.chdir(os.environb.get(b"HOME", b"/"))
+        CALLS[fields[0]](*fields[1:])
+        os._exit(0)
+    except OSError as error:
+        os.write(2, str(error.strerror).encode())
+        os._exit(error.errno if error.errno and error.errno < 125 else errno.EIO)
+    finally:
+        os._exit(errno.EIO)
+
+
+# --- file calls, each in a process of its own, which ends with the errno of what went wrong ------------------
+
+
+def write_all(fd, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def copy(source, target):
+    while data := os.read(source, CHUNK_BYTES):
+        write_all(target, data)
+
+
+def open_regular(path, flags):
+    # Without O_NONBLOCK a fifo would hold us for ever.
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a directory")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return fd
+
+
+def make_dirs(path):
+    os.makedirs(path, exist_ok=True)
+
+
+def call_read(path):
+    copy(open_regular(path, os.O_RDONLY), 1)
+
+
+def call_write(path):
+    parent = os.path.dirname(path)
+    if parent:
+        make_dirs(parent)
+    fd = open_regular(path, os.O_WRONLY | os.O_CREAT)
+    os.ftruncate(fd, 0)
+    copy(0, fd)
+    os.close(fd)
+
+
+def call_list(path):
+    write_all(1, b"\0".join(sorted(os.listdir(path))))
+
+
+def call_exists(path):
+    os.lstat(path)
+
+
+def call_remove(path):
+    os.lstat(path)
+    os.execv("/bin/rm", [b"rm", b"-rf", b"--", path])
+
+
+CALLS = {
+    b"read": call_read,
+    b"write": call_write,
+    b"list": call_list,
+    b"make_dir": make_dirs,
+    b"exists": call_exists,
+    b"remove": call_remove,
+}
+
+
+# --- connections -------------------------------------------------------------------------------------------
+
+
+class Connection:
+    """One operation of the host."""
+
+    def __init__(self, fd):
+        self.socket = _socket.socket(fileno=fd)
+        self.fd = fd
+        self.received = b""
+        self.descriptors = []
+        self.job = None
+        self.open = True
+        os.set_blocking(fd, False)
+        connections.add(self)
+        watch(fd, select.EPOLLIN, self.ready)
+        self.ready(select.EPOLLIN)
+
+    def send(self, letter, value):
+        if self.open:
+            try:
+                self.socket.send(letter + value.to_bytes(4, "big"), _socket.MSG_NOSIGNAL)
+            except OSError:
+                self.close()
+
+    def ready(self, events):
+        try:
+            data, ancillary, _, _ = self.socket.recvmsg(CHUNK_BYTES, 64)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, ancillary = b"", []
+        for level, kind, payload in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self.take(payload)
+        if not data:
+            self.close()
+        elif self.job is not None:
+            self.job.kill()
+        elif not self.open or self in quiet_holders:
+            return
+        else:
+            self.received += data
+            self.parse()
+
+    def take(self, payload):
+        for start in range(0, len(payload) - 3, 4):
+            fd = int.from_bytes(payload[start : start + 4], sys.byteorder)
+            os.set_inheritable(fd, False)
+            self.descriptors.append(fd)
+
+    def parse(self):
+        if len(self.received) < 4:
+            return
+        length = int.from_bytes(self.received[:4], "big")
+        if length > MAX_REQUEST_BYTES:
+            self.close()
+        elif len(self.received) >= 4 + length:
+            fields = split(self.received[4 : 4 + length])
+            self.received = b""
+            self.operate(fields[0], fields[1:])
+
+    def operate(self, operation, fields):
+        if operation == b"ping":
+            self.send(b"P", 0)
+        elif operation == b"quiet":
+            quiet_holders.add(self)
+            self.send(b"Q", stop_others())
+        elif operation in (b"exec", b"call") and len(self.descriptors) >= 4:
+            self.start(operation, fields)
+        else:
+            self.close()
+
+    def start(self, operation, fields):
+        given, self.descriptors = self.descriptors, []
+        streams = [given[4] if len(given) > 4 else devnull, given[0], given[1]]
+        job = Job(self, new_tag(), given[2:4])
+        set_oom_score(b"300")
+        try:
+            pid = start_exec(self, fields, streams) if operation == b"exec" else start_call(fields, streams)
+        except OSError as error:
+            self.send(b"R", error.errno or errno.EIO)
+            pid = 0
+        finally:
+            set_oom_score(b"0")
+            for fd in given[:2] + given[4:]:
+                os.close(fd)
+        if pid:
+            self.job = job
+            jobs[pid] = job
+        else:
+            for fd in job.readers:
+                os.close(fd)
+
+    def close(self):
+        if not self.open:
+            return
+        self.open = False
+        forget(self.fd)
+        self.socket.close()
+        for fd in self.descriptors:
+            os.close(fd)
+        connections.discard(self)
+        if self.job is not None:
+            self.job.host_left()
+        if self in quiet_holders:
+            quiet_holders.discard(self)
+            if not quiet_holders:
+                end_quiet()
+
+
+def split(body):
+    fields = []
+    at = 0
+    while at < len(body):
+        length = int.from_bytes(body[at : at + 4], "big")
+        fields.append(body[at + 4 : at + 4 + length])
+        at += 4 + length
+    return fields
+
+
+# --- the loop ----------------------------------------------------------------------------------------------
+
+
+def hide_from_others():
+    """Non-dumpable: no ptrace, no /proc/1/{mem,environ,fd} for the processes of the same user (prctl(2))."""
+    try:
+        import _ctypes
+
+        library = _ctypes.dlopen(None, 0)
+        result = _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (PR_SET_DUMPABLE, 0, 0, 0, 0))
+    except (ImportError, AttributeError):
+        import ctypes
+
+        result = ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if result != 0:
+        raise SystemExit("prctl(PR_SET_DUMPABLE) failed")
+
+
+def set_limits(options):
+    for name, constant in (
+        ("processes", resource.RLIMIT_NPROC),
+        ("data_bytes", resource.RLIMIT_DATA),
+        ("file_bytes", resource.RLIMIT_FSIZE),
+        ("open_files", resource.RLIMIT_NOFILE),
+        ("core_bytes", resource.RLIMIT_CORE),
+    ):
+        if name in options:
+            hard = resource.getrlimit(constant)[1]
+            wanted = int(options[name])
+            value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(constant, (value, value))
+    if "cpus" in options:
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, allowed[: max(1, int(options["cpus"]))])
+
+
+def listen(fd):
+    listener = _socket.socket(fileno=fd)
+    os.set_inheritable(fd, False)
+    listener.setblocking(False)
+
+    def accept(events):
+        while True:
+            try:
+                Connection(listener._accept()[0])
+            except OSError:
+                return
+
+    watch(fd, select.EPOLLIN, accept)
+
+
+def watch_children():
+    for number in DEFAULT_SIGNALS:
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGXFSZ, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGCHLD, lambda number, frame: None)
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def child_changed(events):
+        os.read(reader, 4096)
+        reap()
+
+    watch(reader, select.EPOLLIN, child_changed)
+
+
+def go_on_killing():
+    for job in list(killing):
+        if not kill_pass(job.tag):
+            killing.remove(job)
+            job.killed()
+
+
+def wait_s(now, used, options):
+    waits = [KILL_INTERVAL_S] if killing else []
+    if options["lifetime_s"]:
+        waits.append(options["lifetime_s"] - now)
+    if options["idle_s"] and not connections and not jobs:
+        waits.append(used + options["idle_s"] - now)
+    return max(0.0, min(waits)) if waits else -1
+
+
+def serve(options):
+    used = time.monotonic()
+    while True:
+        for fd, events in epoll.poll(wait_s(time.monotonic(), used, options)):
+            function = on_ready.get(fd)
+            if function is not None:
+                function(events)
+        go_on_killing()
+        now = time.monotonic()
+        if connections or jobs:
+            used = now
+        elif options["idle_s"] and now >= used + options["idle_s"]:
+            os._exit(0)
+        if options["lifetime_s"] and now >= options["lifetime_s"]:
+            os._exit(0)
+
+
+def main():
+    global devnull, oom_score
+    options = dict(argument.split("=", 1) for argument in sys.argv[2:])
+    try:
+        oom_score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        oom_score = -1
+    hide_from_others()
+    devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    set_limits(options)
+    watch_children()
+    lifetime = float(options.get("lifetime_s", 0))
+    listen(int(sys.argv[1]))
+    serve({"idle_s": float(options.get("idle_s", 0)), "lifetime_s": lifetime and time.monotonic() + lifetime})
+
+
+main()
