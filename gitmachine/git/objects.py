@@ -1,0 +1,160 @@
+"""A bare repository of the host's as a store of objects: read, compared, composed and packed by name.
+
+No work tree, no index but temporary ones, and nobody's configuration or attributes: what a repository says
+about itself has no say here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from gitmachine.errors import ConfigurationError, VaultError
+from gitmachine.git.environment import EMPTY_TREE
+from gitmachine.git.host import HostGit
+from gitmachine.git.parse import SHA, Change, Commit, changes_of, compose_commit, kinds_of, refs_of
+from gitmachine.types import GitIdentity
+
+
+class ObjectStore:
+    """What can be done with objects by their names. Names of objects are 40 hex digits, never expressions."""
+
+    def __init__(self, git: HostGit, store: Path) -> None:
+        self._git = git
+        self.store = store
+
+    async def tree_of(self, commit: str) -> str:
+        """The tree of a commit, or of a tag; a tree is its own."""
+        answer = await self._git.run("rev-parse", "--verify", f"{_sha(commit)}^{{tree}}", git_dir=self.store)
+        return answer.text
+
+    async def kinds(self, shas: Iterable[str]) -> dict[str, str | None]:
+        """Each object's type: commit, tree, blob, tag; None for one that is not there."""
+        names = "".join(f"{_sha(sha)}\n" for sha in shas)
+        if not names:
+            return {}
+        answer = await self._git.run("cat-file", "--batch-check", git_dir=self.store, stdin=names.encode())
+        return kinds_of(answer.stdout)
+
+    async def sizes(self, shas: Iterable[str]) -> dict[str, int]:
+        """Each object's size in bytes; those that are not there are left out."""
+        names = "".join(f"{_sha(sha)}\n" for sha in shas)
+        if not names:
+            return {}
+        form = "--batch-check=%(objectname) %(objectsize)"
+        answer = await self._git.run("cat-file", form, git_dir=self.store, stdin=names.encode())
+        rows = (line.split(" ") for line in answer.lines() if not line.endswith("missing"))
+        return {sha: int(size) for sha, size in rows}
+
+    async def blobs(self, shas: Sequence[str]) -> dict[str, bytes]:
+        """The content of blobs, read at once: ask for what fits in memory, and no more."""
+        if not shas:
+            return {}
+        names = "".join(f"{_sha(sha)}\n" for sha in shas)
+        answer = await self._git.run("cat-file", "--batch", git_dir=self.store, stdin=names.encode())
+        return _contents(answer.stdout)
+
+    async def is_ancestor(self, old: str, new: str) -> bool:
+        """Every commit of `old` is one of `new`'s; also when they are the same."""
+        answer = await self._git.run(
+            "merge-base", "--is-ancestor", _sha(old), _sha(new), git_dir=self.store, check=False
+        )
+        if answer.exit_code not in (0, 1):
+            raise VaultError(
+                f"{old[:12]} and {new[:12]} cannot be compared in the vault",
+                argv=answer.argv, exit_code=answer.exit_code, stderr=answer.stderr,
+            )  # fmt: skip
+        return answer.exit_code == 0
+
+    async def write_commit(
+        self, tree: str, parents: Sequence[str], identity: GitIdentity, message: str, when: datetime
+    ) -> Commit:
+        """Writes a commit. The same input gives the same commit in any repository.
+
+        Raises: ConfigurationError for a message or identity that git cannot store.
+        """
+        raw = compose_commit(_sha(tree), [_sha(parent) for parent in parents], identity, message, when)
+        answer = await self._git.run("hash-object", "-t", "commit", "-w", "--stdin", git_dir=self.store, stdin=raw)
+        return Commit(answer.text, raw)
+
+    async def raw_commit(self, sha: str) -> bytes:
+        """The bytes of a commit object. Raises: VaultError when there is no such commit."""
+        return (await self._git.run("cat-file", "commit", _sha(sha), git_dir=self.store)).stdout
+
+    async def changes(self, old: str | None, new: str) -> list[Change]:
+        """The paths that differ between two commits or trees, without renames; `old` None is nothing at all."""
+        answer = await self._git.run(
+            "diff-tree", "-r", "-z", "--raw", "--no-renames", _sha(old or EMPTY_TREE), _sha(new),
+            git_dir=self.store,
+        )  # fmt: skip
+        return changes_of(answer.stdout)
+
+    async def tree_with(self, tree: str, entries: Mapping[bytes, tuple[str, str] | None]) -> str:
+        """A tree like `tree` with some paths replaced by (mode, object) or, for None, removed."""
+        if not entries:
+            return tree
+        lines = [_index_line(path, entry) for path, entry in sorted(entries.items(), key=lambda item: bool(item[1]))]
+        with tempfile.TemporaryDirectory(prefix="gm-index-", dir=self.store, ignore_cleanup_errors=True) as directory:
+            env = {"GIT_INDEX_FILE": os.path.join(directory, "index")}
+            await self._git.run("read-tree", _sha(tree), git_dir=self.store, env=env)
+            await self._git.run(
+                "update-index", "-z", "--index-info", git_dir=self.store, env=env, stdin=b"".join(lines)
+            )
+            return (await self._git.run("write-tree", git_dir=self.store, env=env)).text
+
+    async def diff(self, old: str | None, new: str, *, paths: Sequence[str] = (), stat: bool = False) -> str:
+        """A unified diff, or with `stat` the count of lines by file. `paths` are literal: no patterns.
+
+        Renames are found, binary files noted and not dumped; what is not UTF-8 is replaced.
+        """
+        form = ["--stat=120"] if stat else ["--patch"]
+        answer = await self._git.run(
+            "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", *form,
+            _sha(old or EMPTY_TREE), _sha(new), "--", *paths, git_dir=self.store,
+        )  # fmt: skip
+        return answer.stdout.decode("utf-8", "replace")
+
+    async def pack(self, tips: Sequence[str], *, without: Sequence[str] = ()) -> AsyncIterator[bytes]:
+        """A pack of everything the tips reach, complete for someone who has the commits `without`."""
+        wanted = [_sha(tip) for tip in tips] + [f"^{_sha(base)}" for base in without]
+        async for chunk in self._git.stream(
+            "pack-objects", "--revs", "--stdout", "--delta-base-offset", "-q",
+            git_dir=self.store, stdin="".join(f"{line}\n" for line in wanted).encode(),
+        ):  # fmt: skip
+            yield chunk
+
+    async def _refs(self, repository: Path, *prefixes: str) -> dict[str, str]:
+        answer = await self._git.run("for-each-ref", "--format=%(objectname) %(refname)", *prefixes, git_dir=repository)
+        return refs_of(answer.stdout)
+
+
+def _sha(name: str) -> str:
+    if not SHA.fullmatch(name):
+        raise ConfigurationError(f"{name[:80]!r} is not the full name of an object (40 hex digits)")
+    return name
+
+
+def _index_line(path: bytes, entry: tuple[str, str] | None) -> bytes:
+    """One line of `update-index --index-info -z`; mode 0 removes the path."""
+    if b"\0" in path:
+        raise ConfigurationError(f"{path!r} is not a path")
+    mode, sha = entry or ("0", "0" * 40)
+    return f"{mode} {sha}\t".encode() + path + b"\0"
+
+
+def _contents(answer: bytes) -> dict[str, bytes]:
+    """Takes the answer of `cat-file --batch` apart."""
+    found: dict[str, bytes] = {}
+    position = 0
+    while position < len(answer):
+        end = answer.index(b"\n", position)
+        head = answer[position:end].decode().split(" ")
+        position = end + 1
+        if head[1] != "missing":
+            size = int(head[2])
+            found[head[0]] = answer[position : position + size]
+            position += size + 1
+    return found

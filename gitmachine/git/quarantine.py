@@ -1,0 +1,174 @@
+"""How a pack from a machine gets into a store, or does not.
+
+Like git's own receive-pack: the pack is unpacked and checked in an object directory of its own, which sees the
+store's objects as alternates. Only when everything has been verified do the objects move in. A pack that is
+refused leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitmachine.errors import GitError, Quarantined, VaultError
+from gitmachine.git.environment import TOLERATED_FAULTS
+from gitmachine.git.host import HostGit
+from gitmachine.git.parse import SHA, kinds_of
+
+MAX_PACK_BYTES = 8 * 1024**3
+LOOSE_BELOW_OBJECTS = 100
+"""Smaller packs become loose objects: a checkpoint after each command would otherwise leave as many packs."""
+
+_COLLECT_BYTES = 1024 * 1024
+_STRICT = "--strict=" + ",".join(f"{fault}=ignore" for fault in TOLERATED_FAULTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a pack is said to bring."""
+
+    tips: Sequence[str]
+    """Commits or trees that must be there afterwards with everything they reach."""
+    known: Sequence[str] = ()
+    """Commits that the store has, with everything they reach."""
+    glob: str | None = None
+    """Refs of the store that are known likewise."""
+
+
+async def take_in(
+    git: HostGit,
+    store: Path,
+    pack: bytes | AsyncIterator[bytes] | None,
+    claim: Claim,
+    max_pack_bytes: int = MAX_PACK_BYTES,
+) -> None:
+    """Brings a pack's objects into the bare repository `store`, durable on disk, or raises.
+
+    Raises: Quarantined when the pack is broken, too large, fails git's fsck, or a tip is no commit or tree or
+    lacks something that it reaches. VaultError when the host could not store it.
+    """
+    if pack is None:
+        await _verify(git, store, {}, claim)
+        return
+    async with _quarantine(store) as (directory, env):
+        try:
+            await _unpack(git, store, pack, env, max_pack_bytes)
+        except GitError as error:
+            raise _refusal("what came out of the machine failed git's check", error) from error
+        await _verify(git, store, env, claim)
+        await asyncio.shield(asyncio.to_thread(_move_in, directory, store / "objects"))
+
+
+@asynccontextmanager
+async def _quarantine(store: Path) -> AsyncIterator[tuple[Path, dict[str, str]]]:
+    objects = store / "objects"
+    # git's own prefix, so that its housekeeping removes what a killed process left.
+    directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="tmp_objdir-incoming-", dir=objects))
+    try:
+        alternates = str(objects)
+        if ":" in alternates or alternates.startswith('"'):
+            alternates = '"' + alternates.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        yield directory, {"GIT_OBJECT_DIRECTORY": str(directory), "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates}
+    finally:
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
+
+
+async def _unpack(
+    git: HostGit, store: Path, pack: bytes | AsyncIterator[bytes], env: dict[str, str], limit: int
+) -> None:
+    if not isinstance(pack, bytes):
+        pack = await _collected(pack)
+    index = ("index-pack", "--stdin", "--fix-thin", _STRICT, f"--max-input-size={limit}")
+    if isinstance(pack, bytes) and _object_count(pack) < LOOSE_BELOW_OBJECTS:
+        small = ("unpack-objects", "-q", "--strict", f"--max-input-size={limit}")
+        if (await git.run(*small, git_dir=store, stdin=pack, env=env, check=False)).exit_code == 0:
+            return
+        # It cannot be told which faults to tolerate; index-pack's word is the last.
+    await git.run(*index, git_dir=store, stdin=pack, env=env)
+
+
+async def _collected(pack: AsyncIterator[bytes]) -> bytes | AsyncIterator[bytes]:
+    """The whole pack when it is small, else an iterator over all of it."""
+    head = bytearray()
+    async for chunk in pack:
+        head += chunk
+        if len(head) > _COLLECT_BYTES:
+            return _chained(bytes(head), pack)
+    return bytes(head)
+
+
+async def _chained(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in rest:
+        yield chunk
+
+
+def _object_count(pack: bytes) -> int:
+    """From a pack's header (gitformat-pack(5)); a broken one counts as large and is refused by index-pack."""
+    return int.from_bytes(pack[8:12], "big") if pack[:4] == b"PACK" and len(pack) >= 12 else LOOSE_BELOW_OBJECTS
+
+
+async def _verify(git: HostGit, store: Path, env: dict[str, str], claim: Claim) -> None:
+    for tip in claim.tips:
+        if not SHA.fullmatch(tip):
+            raise Quarantined(f"{tip[:80]!r} is not the name of an object")
+    if not claim.tips:
+        return
+    names = "".join(f"{sha}\n" for sha in claim.tips)
+    walk = names + "".join(f"^{sha}\n" for sha in claim.known)
+    beyond = ("--not", f"--glob={claim.glob}") if claim.glob else ()
+    listing, reached = await asyncio.gather(
+        git.run("cat-file", "--batch-check", git_dir=store, stdin=names.encode(), env=env),
+        git.run(
+            "rev-list", "--objects", "--quiet", "--stdin", *beyond,
+            git_dir=store, stdin=walk.encode(), env=env, check=False,
+        ),
+    )  # fmt: skip
+    for sha, kind in kinds_of(listing.stdout).items():
+        if kind not in ("commit", "tree"):
+            raise Quarantined(f"{sha} is {'missing' if kind is None else f'a {kind}'}, not a commit or tree")
+    if reached.exit_code != 0:
+        raise Quarantined(
+            "something that the new commits need did not come out of the machine",
+            argv=reached.argv, exit_code=reached.exit_code, stderr=reached.stderr,
+        )  # fmt: skip
+
+
+def _refusal(message: str, error: GitError) -> VaultError:
+    """The store's own trouble stays what it is; everything else is the pack's fault."""
+    ours = any(sign in error.stderr for sign in ("No space left", "unable to write", "unable to create"))
+    kind = VaultError if ours else Quarantined
+    text = "the host's store could not take the objects" if ours else message
+    return kind(text, argv=error.argv, exit_code=error.exit_code, stderr=error.stderr)
+
+
+def _move_in(source: Path, objects: Path) -> None:
+    """Renames every object to its place, then flushes the directories: afterwards a power cut loses nothing.
+
+    The objects' data has been flushed by git. An object that is there already is left as it is.
+    """
+    touched = {objects}
+    for directory in (entry for entry in source.iterdir() if entry.name == "pack" or len(entry.name) == 2):
+        target = objects / directory.name
+        target.mkdir(exist_ok=True)
+        touched.add(target)
+        # A pack is there for git once its .idx is.
+        for file in sorted(directory.iterdir(), key=lambda entry: entry.suffix == ".idx"):
+            if not (target / file.name).exists():
+                file.rename(target / file.name)
+    for directory in touched:
+        _flush(directory)
+
+
+def _flush(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
