@@ -12,7 +12,8 @@
     ├── MachineError                         the machine failed, not the command in it
     │   ├── MachineUnavailable               it cannot be started here; says why and how to mend it
     │   ├── MachineNotFound (LookupError)
-    │   └── MachineLost                      it ended under us
+    │   ├── MachineLost                      it ended under us
+    │   └── ProcessNotFound (LookupError)    no background command has that id
     ├── FileError (OSError)                  a file call failed in the machine
     └── GitError                             git's failure, with argv, exit code and redacted stderr
         ├── RepositoryError
@@ -96,6 +97,10 @@ class MachineLost(MachineError):
     """The machine ended while it was in use."""
 
 
+class ProcessNotFound(MachineError, LookupError):
+    """No background command of that id was started in the machine."""
+
+
 class FileError(GitMachineError, OSError):
     """A file call failed inside the machine."""
 
@@ -151,9 +156,7 @@ class BranchNotFound(GitError, LookupError):
 
 
 class _NotPushed(GitError):
-    def __init__(
-        self, message: str, *, outcome: PushOutcome, argv: Sequence[str] = (), stderr: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, outcome: PushOutcome, argv: Sequence[str] = (), stderr: str = "") -> None:
         super().__init__(message, argv=argv, exit_code=1 if argv else None, stderr=stderr)
         self.outcome = outcome
 
