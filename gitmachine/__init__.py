@@ -1,1 +1,119 @@
-"""A sandboxed machine with a git repository in it."""
+"""A sandboxed machine with a git repository in it: every session is a branch, nothing is lost, no secret goes in.
+
+`import gitmachine` costs pydantic and the standard library. Providers, and the SDKs they need, load when they are
+first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gitmachine.errors import (
+    AuthenticationFailed,
+    BranchNotFound,
+    CallbackError,
+    CaptureFailed,
+    ConfigurationError,
+    FileError,
+    GitError,
+    GitMachineError,
+    InvalidSessionName,
+    MachineError,
+    MachineLost,
+    MachineNotFound,
+    MachineUnavailable,
+    MergeBlocked,
+    MissingExtra,
+    PushHeld,
+    PushRejected,
+    Quarantined,
+    RemoteUnreachable,
+    RepositoryError,
+    RepositoryNotFound,
+    SessionBusy,
+    SessionError,
+    SessionNotFound,
+    StateError,
+    VaultError,
+)
+from gitmachine.events import Event
+from gitmachine.git.guard import Guard
+from gitmachine.git_machine import GitMachine
+from gitmachine.machine import Machine
+from gitmachine.process import Process
+from gitmachine.sessions import Registry, SessionRecord
+from gitmachine.status import Status
+from gitmachine.types import (
+    Capabilities,
+    ExecuteOptions,
+    ExecutionResult,
+    GitIdentity,
+    LogEntry,
+    MachineState,
+    PullOutcome,
+    PushOutcome,
+    RunOptions,
+)
+
+if TYPE_CHECKING:
+    from gitmachine.machines.local import Limits, LocalMachine
+
+_LAZY = {
+    "Limits": "gitmachine.machines.local",
+    "LocalMachine": "gitmachine.machines.local",
+}
+
+__all__ = [
+    "AuthenticationFailed",
+    "BranchNotFound",
+    "CallbackError",
+    "Capabilities",
+    "CaptureFailed",
+    "ConfigurationError",
+    "Event",
+    "ExecuteOptions",
+    "ExecutionResult",
+    "FileError",
+    "GitError",
+    "GitIdentity",
+    "GitMachine",
+    "GitMachineError",
+    "Guard",
+    "InvalidSessionName",
+    "Limits",
+    "LocalMachine",
+    "LogEntry",
+    "Machine",
+    "MachineError",
+    "MachineLost",
+    "MachineNotFound",
+    "MachineState",
+    "MachineUnavailable",
+    "MergeBlocked",
+    "MissingExtra",
+    "Process",
+    "PullOutcome",
+    "PushHeld",
+    "PushOutcome",
+    "PushRejected",
+    "Quarantined",
+    "Registry",
+    "RemoteUnreachable",
+    "RepositoryError",
+    "RepositoryNotFound",
+    "RunOptions",
+    "SessionBusy",
+    "SessionError",
+    "SessionNotFound",
+    "SessionRecord",
+    "StateError",
+    "Status",
+    "VaultError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -67,6 +67,13 @@ class Committed(Event):
     """Paths that the guard kept out of the commit, each with its reason. The vault has them."""
 
 
+class Withheld(Event):
+    """There was something to commit, but the guard kept all of it out. The vault has it."""
+
+    name = "withheld"
+    withheld: list[dict[str, str]]
+
+
 class Pushed(Event):
     """The remote has the commit."""
 

@@ -1,0 +1,345 @@
+"""SessionBranch: a session's branch, with its work in the vault and its checkout in a machine.
+
+Everything goes one way round: what the machine has is captured into the vault and verified there; commits,
+diffs and pushes are made from the vault; what comes of them is handed back to the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from gitmachine.errors import BranchNotFound, ConfigurationError, GitError
+from gitmachine.git import text
+from gitmachine.git.checkout import Checkout, History, Snapshot
+from gitmachine.git.guard import Guard, Withheld
+from gitmachine.git.publish import PublishRequest, publish
+from gitmachine.git.vault import Vault
+from gitmachine.types import GitIdentity, PullOutcome, PushOutcome
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_AUTO_MESSAGE = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What a machine had, now in the vault."""
+
+    tree: str
+    """The whole working tree, untracked files included, ignored ones left out."""
+    checkpoint: str
+    """A commit of that tree, which no branch points at."""
+    changed: bool
+    """The tree is another one than at the capture before."""
+    tip: str | None
+    """The session branch."""
+    history: History
+    nested: tuple[bytes, ...] = ()
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitOutcome:
+    """What a commit came to."""
+
+    sha: str | None
+    """None when there was nothing to commit."""
+    message: str
+    withheld: tuple[Withheld, ...] = ()
+    """What the guard kept out. The checkpoint in the vault has it."""
+    not_applied: str | None = None
+    """Why the repository in the machine could not be given the commit; the vault has it all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Whose branch it is and what must never be on it."""
+
+    session_id: str
+    branch: str
+    identity: GitIdentity
+    guard: Guard
+    secrets: tuple[str, ...] = ()
+
+
+class SessionBranch:
+    """One session's branch. Calls must not overlap: the caller holds the session's capture lock."""
+
+    def __init__(self, vault: Vault, checkout: Checkout, owner: Ownership) -> None:
+        self._vault = vault
+        self._checkout = checkout
+        self._owner = owner
+        self._known = ""
+
+    @property
+    def vault(self) -> Vault:
+        return self._vault
+
+    @property
+    def checkout(self) -> Checkout:
+        return self._checkout
+
+    def ref(self, name: str) -> str:
+        """The vault's name for something of this session: tip, files, base, remote, heads/…, stash/…."""
+        return f"refs/gitmachine/sessions/{self._owner.session_id}/{name}"
+
+    async def refs(self) -> dict[str, str]:
+        """What the vault has of this session, by the names that `ref` takes."""
+        prefix = self.ref("")
+        return {name.removeprefix(prefix): sha for name, sha in (await self._vault.refs(prefix)).items()}
+
+    async def record_base(self, base: str | None, remote: str | None, tip: str | None) -> None:
+        """Pins what the session starts from, what the remote has of it, and where it stands."""
+        known = {"base": base, "tip": tip, "remote": remote}
+        await self._vault.update_refs({self.ref(name): sha for name, sha in known.items()})
+
+    # --- machine to vault -------------------------------------------------------------------------------
+
+    async def capture(self) -> Captured:
+        """Brings files and history into the vault. Raises CaptureFailed, Quarantined, VaultError.
+
+        Nothing in the machine's repository changes.
+        """
+        refs = await self.refs()
+        have = await self._vault.tree_of(refs["files"]) if "files" in refs else await self._tree(refs.get("base"))
+        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
+        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
+        history = await self._take_history(history, refs)
+        tip = history.refs.get(f"refs/heads/{self._owner.branch}") or refs.get("tip")
+        tree = await self._take_files(snapshot, history)
+        changed = tree != have
+        checkpoint = refs.get("files")
+        updates: dict[str, str | None] = {}
+        if checkpoint is None or changed:
+            checkpoint = await self._checkpoint(tree, refs, tip, history)
+            updates[self.ref("files")] = checkpoint
+        if tip is not None and tip != refs.get("tip"):
+            updates[self.ref("tip")] = tip
+        if updates:
+            await self._vault.update_refs(updates)
+        return Captured(tree, checkpoint, changed, tip, history, snapshot.nested, snapshot.trouble)
+
+    async def _take_files(self, snapshot: Snapshot, history: History) -> str:
+        if snapshot.pack is not None:
+            await self._vault.receive(snapshot.pack, {self.ref("tree"): snapshot.tree})
+        if not history.sparse or history.head is None:
+            return snapshot.tree
+        # Files that a sparse checkout leaves out are absent, not deleted.
+        left_out = set(history.sparse)
+        missing = await self._vault.changes(await self._tree(history.head), snapshot.tree)
+        back = {c.path: (c.old_mode, c.old_sha) for c in missing if c.status == "D" and c.path in left_out}
+        return await self._vault.tree_with(snapshot.tree, back) if back else snapshot.tree
+
+    async def _take_history(self, history: History, refs: dict[str, str]) -> History:
+        """Puts the machine's branches and stashes into the vault; history that fails verification is unreadable."""
+        if history.unreadable is not None or history.state == self._known:
+            return history
+        wanted = {self.ref(_vault_name(name)): sha for name, sha in history.refs.items()}
+        if history.head is not None:
+            wanted[self.ref("head")] = history.head
+        kept = {self.ref(name) for name in refs if name.startswith(("heads/", "stash/"))}
+        gone: dict[str, str | None] = dict.fromkeys(kept - wanted.keys())
+        try:
+            await self._vault.receive(history.pack, {**gone, **wanted})
+        except GitError as error:
+            return replace(history, refs={}, head=None, unreadable=f"it did not pass verification: {error}")
+        self._known = history.state
+        return history
+
+    async def _checkpoint(self, tree: str, refs: dict[str, str], tip: str | None, history: History) -> str:
+        # The commit that was checked out is a parent too: what an amend or a reset leaves behind stays reachable.
+        parents = [sha for sha in dict.fromkeys((refs.get("files"), history.head or tip)) if sha]
+        commit = await self._vault.write_commit(
+            tree, parents, self._owner.identity, "gitmachine checkpoint", datetime.now(UTC)
+        )
+        return commit.sha
+
+    async def _tree(self, commit: str | None) -> str:
+        return text.EMPTY_TREE if commit is None else await self._vault.tree_of(commit)
+
+    # --- commit -----------------------------------------------------------------------------------------
+
+    async def commit(self, message: str | None = None, paths: Sequence[str] | None = None) -> CommitOutcome:
+        """Puts all changes, or those below `paths`, on the session branch.
+
+        Paths that are named are not guarded. Commits that the agent made itself stay as they are, on whatever
+        branch it made them: the session branch takes them in, by fast-forward or as a second parent.
+        """
+        message = message or _AUTO_MESSAGE
+        captured = await self.capture()
+        tip = captured.tip
+        tree, withheld = await self._tree_to_commit(captured, paths)
+        parents = await self._parents(tip, captured.history.head)
+        if tree == await self._tree(parents[0] if parents else None) and len(parents) < 2:
+            if not parents or parents[0] == tip:
+                return CommitOutcome(None, message, withheld)
+            return await self._fast_forward(parents[0], captured, message, withheld)
+        made = await self._vault.write_commit(tree, parents, self._owner.identity, message, datetime.now(UTC))
+        await self._vault.update_refs({self.ref("tip"): made.sha})
+        problem = await self._hand_back(captured, made.sha, made.raw, tree)
+        return CommitOutcome(made.sha, message, withheld, problem)
+
+    async def _tree_to_commit(
+        self, captured: Captured, paths: Sequence[str] | None
+    ) -> tuple[str, tuple[Withheld, ...]]:
+        before = await self._tree(captured.history.head or captured.tip)
+        if captured.tree == before:
+            return before, ()
+        changes = await self._vault.changes(before, captured.tree)
+        if paths is not None:
+            chosen = [change for change in changes if _below(change.path, paths)]
+            entries = {c.path: None if c.status == "D" else (c.new_mode, c.new_sha) for c in chosen}
+            return (await self._vault.tree_with(before, entries) if entries else before), ()
+        withheld = await self._owner.guard.inspect(self._vault, changes, self._owner.secrets)
+        if not withheld:
+            return captured.tree, ()
+        names = {item.path for item in withheld}
+        old = {c.path: None if c.status == "A" else (c.old_mode, c.old_sha) for c in changes if c.path in names}
+        return await self._vault.tree_with(captured.tree, old), withheld
+
+    async def _parents(self, tip: str | None, head: str | None) -> list[str]:
+        if tip is None or head is None or head == tip:
+            return [sha for sha in (tip or head,) if sha]
+        if await self._vault.is_ancestor(head, tip):
+            return [tip]
+        return [head] if await self._vault.is_ancestor(tip, head) else [tip, head]
+
+    async def _fast_forward(
+        self, sha: str, captured: Captured, message: str, withheld: tuple[Withheld, ...]
+    ) -> CommitOutcome:
+        await self._vault.update_refs({self.ref("tip"): sha})
+        raw = await self._vault.raw_commit(sha)
+        return CommitOutcome(sha, message, withheld, await self._hand_back(captured, sha, raw, None))
+
+    async def _hand_back(self, captured: Captured, sha: str, raw: bytes, tree: str | None) -> str | None:
+        """Gives the machine's repository the commit; None when it took it, else why not."""
+        history = captured.history
+        if history.unreadable is not None:
+            return history.unreadable
+        branch = f"refs/heads/{self._owner.branch}"
+        index, objects = b"", None
+        if tree is not None and history.head_ref == branch:
+            changes = await self._vault.changes(await self._tree(history.head), tree)
+            index = text.index_info([(c.path, c.new_mode, c.new_sha) for c in changes])
+        if tree is not None and (tree != captured.tree or captured.nested):
+            without = [commit for commit in (captured.tip, history.head) if commit]
+            objects = self._vault.pack([sha], without=without)
+        problem = await self._checkout.apply_commit(
+            branch=self._owner.branch,
+            sha=sha,
+            raw=raw,
+            old=history.refs.get(branch),
+            index=index,
+            objects=objects,
+            reason="gitmachine: commit",
+        )
+        # The next capture finds what this one made and has nothing to send.
+        self._known = "" if problem else _moved(history.state, branch, sha, history.head_ref)
+        return problem
+
+    # --- vault to remote and back -----------------------------------------------------------------------
+
+    async def push(self, allow: Iterable[str] = ()) -> PushOutcome:
+        """Publishes the session branch as the vault has it. Raises PushRejected, PushHeld, RepositoryError."""
+        refs = await self.refs()
+        tip = refs.get("tip")
+        if tip is None or tip == (refs.get("remote") or refs.get("base")):
+            return PushOutcome("nothing", sha=tip)
+        outcome = await publish(
+            self._vault,
+            PublishRequest(
+                session_id=self._owner.session_id,
+                branch=self._owner.branch,
+                sha=tip,
+                expected=refs.get("remote"),
+                allow=tuple(allow),
+                guard=self._owner.guard,
+                time=datetime.now(UTC),
+            ),
+        )
+        await self._vault.update_refs({self.ref("remote"): tip})
+        return outcome
+
+    async def pull(self) -> PullOutcome:
+        """Merges what the remote has of this branch. Raises MergeBlocked, RepositoryError, GitError."""
+        if self._vault.remote is None:
+            raise ConfigurationError("this session has no remote repository to pull from")
+        remote = await self._vault.fetch()
+        theirs = remote.heads.get(self._owner.branch)
+        refs = await self.refs()
+        tip = refs.get("tip")
+        if theirs is None or theirs == tip or (tip is not None and await self._vault.is_ancestor(theirs, tip)):
+            if theirs is not None:
+                await self._vault.update_refs({self.ref("remote"): theirs})
+            return PullOutcome(sha=tip, updated=False)
+        outcome = await self._checkout.merge(
+            branch=self._owner.branch,
+            sha=theirs,
+            objects=self._vault.pack([theirs], without=[tip] if tip else []),
+            identity=self._owner.identity,
+        )
+        # Pinned first: the objects of the merge are verified against what the vault can reach.
+        await self._vault.update_refs({self.ref("remote"): theirs})
+        await self.capture()
+        return outcome
+
+    async def diff(self, base: str, paths: Sequence[str], *, stat: bool) -> str:
+        """The working tree against `base`: "HEAD", "session" (where it began), or a branch, tag or commit."""
+        captured = await self.capture()
+        if base == "HEAD":
+            old = captured.history.head or captured.tip
+        elif base == "session":
+            old = (await self.refs()).get("base")
+        else:
+            old = await self._resolve(base, captured)
+        before = None if old is None else await self._vault.tree_of(old)
+        return await self._vault.diff(before, captured.tree, paths=paths, stat=stat)
+
+    async def _resolve(self, name: str, captured: Captured) -> str:
+        local = captured.history.refs.get(f"refs/heads/{name}")
+        if local is not None:
+            return local
+        found = await self._vault.resolve(name)
+        if found is None:
+            raise BranchNotFound(f"there is no branch, tag or commit {name!r} in this session or on its remote")
+        return found
+
+
+def _vault_name(machine_ref: str) -> str:
+    return machine_ref.removeprefix("refs/")
+
+
+def _below(path: bytes, roots: Sequence[str]) -> bool:
+    for root in roots:
+        name = root.rstrip("/").removeprefix("./").encode("utf-8", "surrogateescape")
+        if name in (b"", b".") or path == name or path.startswith(name + b"/"):
+            return True
+    return False
+
+
+def _moved(state: str, branch: str, sha: str, head_ref: str | None) -> str:
+    """The answer of the history script as it will be once `branch` is at `sha`."""
+    lines = [line for line in state.splitlines() if not line.endswith(f" {branch}") or line.startswith("head ")]
+    head = f"head {sha} {branch}" if head_ref == branch else lines[0]
+    heads = sorted(
+        [*(line for line in lines[1:] if " refs/heads/" in line), f"ref {sha} {branch}"],
+        key=lambda line: line.split(" ", 2)[2],
+    )
+    return "\n".join([head, *heads, *(line for line in lines[1:] if " refs/stash/" in line)])
+
+
+async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Both results, or the first failure once neither runs any more."""
+    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        return await tasks[0], await tasks[1]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,69 @@
+"""Keeps the whole output of a command whose result can hold only its head and tail."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+
+from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Kept of one command's output, stdout and stderr together, in the order they came."""
+
+
+class OutputKeeper:
+    """Stands between a command and the caller's callbacks, and writes a file once the output outgrows its result."""
+
+    def __init__(self, path: Path, limit_bytes: int) -> None:
+        self._path = path
+        self._limit = limit_bytes
+        self._waiting: list[bytes] = []
+        self._seen = 0
+        self._written = 0
+
+    def attach(self, options: ExecuteOptions) -> ExecuteOptions:
+        """The options with this keeper in front of their callbacks."""
+        return options.with_(on_stdout=self._behind(options.on_stdout), on_stderr=self._behind(options.on_stderr))
+
+    def finish(self, result: ExecutionResult) -> ExecutionResult:
+        """The result, with the place of the whole output if there is more than it holds."""
+        if not result.truncated or not self._written:
+            return result
+        return ExecutionResult(
+            exit_code=result.exit_code,
+            stdout=result.stdout,
+            stderr=result.stderr,
+            timed_out=result.timed_out,
+            truncated=True,
+            duration=result.duration,
+            output_path=str(self._path),
+        )
+
+    def _behind(self, callback: OutputCallback | None) -> OutputCallback:
+        async def on_output(text: str) -> None:
+            await self._keep(text)
+            if callback is not None:
+                answer = callback(text)
+                if inspect.isawaitable(answer):
+                    await answer
+
+        return on_output
+
+    async def _keep(self, text: str) -> None:
+        if self._seen > KEPT_BYTES:
+            return
+        data = text.encode("utf-8", "replace")
+        self._seen += len(data)
+        self._waiting.append(data)
+        if self._seen > self._limit:
+            chunk, self._waiting = b"".join(self._waiting), []
+            if self._seen > KEPT_BYTES:
+                chunk += f"\n[... what came after {self._seen} bytes was not kept ...]\n".encode()
+            await asyncio.to_thread(self._write, chunk)
+
+    def _write(self, chunk: bytes) -> None:
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.write(chunk)
+        self._written += len(chunk)
