@@ -103,6 +103,20 @@ def changes_of(answer: bytes) -> list[Change]:
     return changes
 
 
+def combined_changes_of(answer: bytes) -> list[Change]:
+    """The answer of `diff-tree --stdin -c -r -z --raw`: of a merge the first parent's side and the result."""
+    fields = answer.split(b"\0")
+    changes = []
+    for head, path in zip(fields[0::2], fields[1::2], strict=False):
+        text = head.decode()
+        parents = len(text) - len(text.lstrip(":"))
+        words = text[parents:].split(" ")
+        modes, shas = words[: parents + 1], words[parents + 1 : 2 * parents + 2]
+        status = "D" if shas[-1] == NO_SHA else words[-1][0]
+        changes.append(Change(path, modes[0], modes[-1], shas[0], shas[-1], status))
+    return changes
+
+
 def kinds_of(answer: bytes) -> dict[str, str | None]:
     """Type by object, None for a missing one, from `cat-file --batch-check`."""
     kinds: dict[str, str | None] = {}

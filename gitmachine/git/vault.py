@@ -157,8 +157,10 @@ class Vault(ObjectStore):
     async def resolve(self, name: str) -> str | None:
         """The object that a ref, a branch or tag of the remote, or an expression (`main~2`) names; else None."""
         ours = name.startswith("refs/gitmachine/") or SHA.match(name)
+        # Any 40 hex digits are a name to rev-parse; `^{object}` asks whether there is such an object.
+        asked = f"{name}^{{object}}" if SHA.fullmatch(name) else name
         answer = await self._git.run(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{object}}" if SHA.fullmatch(name) else name,
+            "rev-parse", "--verify", "--quiet", "--end-of-options", asked,
             git_dir=self.store if ours else self.upstream, check=False,
         )  # fmt: skip
         return answer.text if answer.exit_code == 0 and SHA.fullmatch(answer.text) else None
