@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gitmachine.errors import AuthenticationFailed, GitError, PushHeld, PushRejected, RemoteUnreachable
+from gitmachine.errors import GitError, PushHeld, PushRejected, RemoteUnreachable
 from gitmachine.git.failures import failure
 from gitmachine.git.guard import Guard
 from gitmachine.git.names import session_ref
@@ -74,7 +74,8 @@ async def publish(vault: Vault, request: PublishRequest) -> PushOutcome:
         try:
             refusal = await _push(vault, vault.remote, request.branch, request.sha, request.expected)
         except GitError as error:
-            raise await _explained(vault, request, error) from error
+            await _note_where_the_work_is(vault, request, error)
+            raise
     if refusal is None:
         return PushOutcome("remote", request.sha, request.branch)
     raise await _rescue(vault, vault.remote, request, refusal)
@@ -145,8 +146,10 @@ async def _rescue(vault: Vault, remote: Remote, request: PublishRequest, refusal
     else:
         outcome = await _kept(vault, request, refusal.reason)
         where = "the work is safe in the vault"
+    moved_on = refusal.reason == _MOVED_ON
+    remedy = "pull(), then push() again" if moved_on else "ask for the right to push there, or use another session name"
     return PushRejected(
-        f"branch {request.branch!r} was not pushed: {refusal.reason}; pull(), then push() again ({where})",
+        f"branch {request.branch!r} was not pushed: {refusal.reason}; {remedy} ({where})",
         outcome=outcome, argv=refusal.argv, stderr=refusal.stderr,
     )  # fmt: skip
 
@@ -163,17 +166,12 @@ async def _hold(vault: Vault, request: PublishRequest, held: Sequence[str]) -> P
     )
 
 
-async def _explained(vault: Vault, request: PublishRequest, error: GitError) -> GitError:
-    """The error, with what the caller wants to know: where the work is."""
-    outcome = await _kept(vault, request, error.args[0])
+async def _note_where_the_work_is(vault: Vault, request: PublishRequest, error: GitError) -> None:
+    reason = str(error.args[0])
+    outcome = await _kept(vault, request, reason)
     if isinstance(error, RemoteUnreachable):
         error.outcome = outcome
-    if isinstance(error, AuthenticationFailed):
-        return AuthenticationFailed(
-            f"branch {request.branch!r} was not pushed: {error.args[0]} (the work is safe in the vault)",
-            argv=error.argv, exit_code=error.exit_code, stderr=error.stderr,
-        )  # fmt: skip
-    return error
+    error.args = (f"branch {request.branch!r} was not pushed: {reason} (the work is safe in the vault)",)
 
 
 async def _kept(vault: Vault, request: PublishRequest, reason: str) -> PushOutcome:
