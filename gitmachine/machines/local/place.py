@@ -1,0 +1,171 @@
+"""Running commands and touching files in a sandbox through its agent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gitmachine.errors import ConfigurationError, FileError, MachineError, MachineLost
+from gitmachine.machines.command import collect
+from gitmachine.machines.local.client import (
+    MAX_FIELD_BYTES,
+    Address,
+    Job,
+    RefusedError,
+    ask,
+    connect,
+)
+from gitmachine.types import ExecuteOptions, ExecutionResult
+
+_MAX_ENTRY_BYTES = 128 * 1024 - 1
+"""The kernel's bound on one environment entry (execve(2), MAX_ARG_STRLEN)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPlace:
+    """A live sandbox. All calls raise MachineLost when it has ended."""
+
+    address: Address
+    environment: Mapping[str, str]
+    home: str
+
+    async def execute(self, command: str, options: ExecuteOptions) -> ExecutionResult:
+        """Runs a command and waits for its end. Raises FileNotFoundError when there is no such cwd."""
+        cwd = posixpath.join(self.home, options.cwd) if options.cwd else self.home
+        environment = {**self.environment, **options.env}
+        entries = [_entry(name, value) for name, value in environment.items()]
+        fields = [b"exec", _bytes(cwd, "cwd"), _bytes(command, "the command"), *entries]
+        stdin = options.stdin.encode() if isinstance(options.stdin, str) else options.stdin
+        job = await self._start(fields, stdin=bool(stdin))
+        if job.stdin is not None and stdin:
+            job.stdin.feed_and_close(stdin)
+        try:
+            return await collect(job, options)
+        except RefusedError as error:
+            raise _refused(error, cwd) from error
+
+    async def ping(self) -> None:
+        """Returns when the agent answers."""
+        connection = await self.connect()
+        try:
+            await ask(connection, [b"ping"], b"P")
+        finally:
+            connection.close()
+
+    async def read_bytes(self, path: str) -> bytes:
+        return await self._call(path, b"read")
+
+    async def write_bytes(self, path: str, content: bytes | AsyncIterator[bytes]) -> None:
+        await self._call(path, b"write", content)
+
+    async def list_files(self, path: str) -> list[str]:
+        answer = await self._call(path, b"list")
+        return sorted(os.fsdecode(name) for name in answer.split(b"\0")) if answer else []
+
+    async def make_dir(self, path: str) -> None:
+        await self._call(path, b"make_dir")
+
+    async def remove(self, path: str) -> None:
+        await self._call(path, b"remove")
+
+    async def exists(self, path: str) -> bool:
+        try:
+            await self._call(path, b"exists")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    async def _call(self, path: str, function: bytes, content: bytes | AsyncIterator[bytes] | None = None) -> bytes:
+        job = await self._start([b"call", function, _bytes(path, "the path")], stdin=content is not None)
+        try:
+            if content is not None:
+                await _pour(job, content)
+            out, err = bytearray(), bytearray()
+            async for channel, data in job.output():
+                (out if channel == "stdout" else err).extend(data)
+            try:
+                status = await job.exit_code()
+            except RefusedError as error:
+                raise _refused(error, path) from error
+        finally:
+            # Whatever has not ended by then is killed by the agent, for we have hung up.
+            await job.aclose()
+        _raise_for(status, path, bytes(err))
+        return bytes(out)
+
+    async def _start(self, fields: Sequence[bytes], *, stdin: bool) -> Job:
+        try:
+            return await Job.start(self.address, fields, stdin=stdin)
+        except (ConnectionError, FileNotFoundError) as error:
+            raise self._lost() from error
+
+    async def connect(self) -> socket.socket:
+        """A connection for an operation of one's own."""
+        try:
+            return await connect(self.address)
+        except (ConnectionError, FileNotFoundError) as error:
+            raise self._lost() from error
+
+    def _lost(self) -> MachineLost:
+        return MachineLost(
+            f"machine {self.address.directory.name} has ended; its files were in {self.address.directory}"
+        )
+
+
+async def _pour(job: Job, content: bytes | AsyncIterator[bytes]) -> None:
+    assert job.stdin is not None
+    if isinstance(content, bytes):
+        await job.stdin.write(content)
+    else:
+        async for chunk in content:
+            await job.stdin.write(chunk)
+            if job.stdin.broken:
+                break
+    job.stdin.close()
+
+
+def _bytes(text: str, what: str) -> bytes:
+    data = os.fsencode(text) if what != "the command" else text.encode("utf-8", "surrogateescape")
+    if b"\0" in data:
+        raise ConfigurationError(f"{what} has a NUL character in it, which no program can be given: {text[:80]!r}")
+    if len(data) > MAX_FIELD_BYTES:
+        raise ConfigurationError(f"{what} has {len(data)} bytes, more than {MAX_FIELD_BYTES}; pass it as a file")
+    return data
+
+
+def _entry(name: str, value: str) -> bytes:
+    if not name or "=" in name:
+        raise ConfigurationError(f"{name!r} cannot be the name of an environment variable")
+    entry = _bytes(f"{name}={value}", f"the environment variable {name}")
+    if len(entry) > _MAX_ENTRY_BYTES:
+        raise ConfigurationError(
+            f"the environment variable {name} has {len(entry)} bytes, more than {_MAX_ENTRY_BYTES}; pass it as a file"
+        )
+    return entry
+
+
+def _refused(error: RefusedError, cwd: str) -> Exception:
+    if error.stage == b"C":
+        return OSError(error.errno, "this working directory cannot be entered in the machine", cwd)
+    if error.errno == errno.EAGAIN:
+        return MachineError("the machine's limit on processes is reached: end some, or stop() the machine")
+    return MachineError(f"the machine could not start a command: {error.strerror}")
+
+
+def _raise_for(status: int, path: str, stderr: bytes) -> None:
+    match status:
+        case 0:
+            return
+        case errno.ENOENT:
+            raise FileNotFoundError(errno.ENOENT, "no such file in the machine", path)
+        case errno.EISDIR:
+            raise IsADirectoryError(errno.EISDIR, "is a directory in the machine", path)
+        case errno.ENOTDIR:
+            raise NotADirectoryError(errno.ENOTDIR, "is not a directory in the machine", path)
+    said = stderr.decode("utf-8", "replace").strip()
+    reason = said or (os.strerror(status) if status < 128 else f"the call was ended by signal {status - 128}")
+    raise FileError(f"{path!r} in the machine: {reason}")
