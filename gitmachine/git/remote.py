@@ -28,7 +28,8 @@ _TOKEN_USER: dict[HostKind, str] = {
 }
 _SCP_LIKE = re.compile(r"(?:(?P<user>[^@/\s:]+)@)?(?P<host>\[[0-9a-fA-F:]+\]|[^/:\s@]+):(?P<path>.*)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]+)@")
+# A password with a raw slash is no valid URL, and all the more likely to be pasted: rather too much is hidden.
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/'\"]+|[^\s/:'\"]*:[^\s'\"]*)@")
 _TOKEN_LIKE = re.compile(r"(gh[a-z]_|github_pat_|glpat-|ATCTT|ATBB)|[A-Za-z0-9_.-]{30,}$")
 """A user name that is a token: `https://TOKEN@host` is common, and so is `https://alice@host`."""
 
@@ -121,8 +122,8 @@ def _from_url(repository: str, token: str | None) -> Remote:
     try:
         parts = urlsplit(repository)
         port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{shown!r} is not a URL: {redact(str(error), ())}") from None
+    except ValueError:  # whose text may repeat a part of the password
+        raise ConfigurationError(f"{shown!r} is not a URL; special characters in it must be URL-encoded") from None
     scheme = {"git+ssh": "ssh", "ssh+git": "ssh"}.get(parts.scheme.lower(), parts.scheme.lower())
     if scheme == "file":
         return _from_path(Path(unquote(parts.path)), token)
