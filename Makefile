@@ -1,0 +1,34 @@
+# What a contributor types. Every target sets up what it needs first; see .ci/setup for what that may install.
+.PHONY: setup demo test check bench format
+
+SHELL := /bin/bash
+PATH := $(CURDIR)/.tools/bin:$(PATH)
+export PATH
+unexport VIRTUAL_ENV
+RUN := uv run --no-sync --
+PYTEST_ARGS ?=
+
+setup:
+	@.ci/setup
+	@uv sync --locked --quiet
+
+demo: setup  ## a session from start to stop, on this repository, in under a minute
+	@$(RUN) gitmachine demo
+
+test: setup  ## all tests; for root twice, as root and as an ordinary user
+	@echo "== tests as $$(id -un)"
+	@$(RUN) python -m pytest $(PYTEST_ARGS)
+	@if [ "$$(id -u)" = 0 ]; then .ci/test-as-user $(PYTEST_ARGS); fi
+
+check: setup  ## format, lint, types, and the rules of the house
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) python -m pytest -q tests/test_architecture.py
+
+bench: setup  ## the figures we publish
+	@$(RUN) python -m bench
+
+format: setup
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
