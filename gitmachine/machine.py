@@ -148,9 +148,7 @@ class Machine(ABC):
     async def remove(self, path: str) -> None:
         """Removes a file, or a directory with all that is in it. Raises FileNotFoundError, FileError."""
         target = shlex.quote(path)
-        result = await self.execute(
-            f"if [ ! -e {target} ] && [ ! -L {target} ]; then exit 2; fi; rm -rf -- {target}"
-        )
+        result = await self.execute(f"if [ ! -e {target} ] && [ ! -L {target} ]; then exit 2; fi; rm -rf -- {target}")
         _raise_for_file(result, path)
 
     async def exists(self, path: str) -> bool:

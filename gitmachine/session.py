@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -130,7 +131,7 @@ class Session:
 
     async def commit(self, message: str | None, paths: Sequence[str] | None = None) -> CommitOutcome:
         outcome = await self.branch.commit(message, paths)
-        withheld = [{"path": item.name, "reason": item.reason} for item in outcome.withheld]
+        withheld = [{"path": os.fsdecode(item.path), "reason": item.reason} for item in outcome.withheld]
         if outcome.sha is not None:
             await self.tell(ev.Committed(sha=outcome.sha, message=outcome.message, withheld=withheld))
         elif withheld:

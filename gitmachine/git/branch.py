@@ -24,6 +24,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _AUTO_MESSAGE = "checkpoint"
+_REMEMBERED_TREES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class SessionBranch:
         self._checkout = checkout
         self._owner = owner
         self._known = ""
+        self._trees: dict[str, str] = {}
 
     @property
     def vault(self) -> Vault:
@@ -106,34 +108,35 @@ class SessionBranch:
         Nothing in the machine's repository changes.
         """
         refs = await self.refs()
-        have = await self._vault.tree_of(refs["files"]) if "files" in refs else await self._tree(refs.get("base"))
+        have = await self._tree(refs.get("files") or refs.get("base"))
         bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
         snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
         history = await self._take_history(history, refs)
         tip = history.refs.get(f"refs/heads/{self._owner.branch}") or refs.get("tip")
-        tree = await self._take_files(snapshot, history)
-        changed = tree != have
-        checkpoint = refs.get("files")
-        updates: dict[str, str | None] = {}
-        if checkpoint is None or changed:
-            checkpoint = await self._checkpoint(tree, refs, tip, history)
-            updates[self.ref("files")] = checkpoint
-        if tip is not None and tip != refs.get("tip"):
-            updates[self.ref("tip")] = tip
-        if updates:
-            await self._vault.update_refs(updates)
-        return Captured(tree, checkpoint, changed, tip, history, snapshot.nested, snapshot.trouble)
+        tree, checkpoint = await both(
+            self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
+        )
+        if (whole := await self._with_left_out(tree, history)) != tree:
+            tree = whole
+            checkpoint = await self._checkpoint(tree, have, refs, history.head or tip)
+        new = {"files": checkpoint, "tip": tip}
+        updates = {self.ref(name): sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
+        await self._vault.update_refs(updates)
+        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble)
 
-    async def _take_files(self, snapshot: Snapshot, history: History) -> str:
+    async def _take_files(self, snapshot: Snapshot) -> str:
         if snapshot.pack is not None:
-            await self._vault.receive(snapshot.pack, {self.ref("tree"): snapshot.tree})
+            await self._vault.receive(snapshot.pack, {}, tips=[snapshot.tree])
+        return snapshot.tree
+
+    async def _with_left_out(self, tree: str, history: History) -> str:
+        """The tree with the files that a sparse checkout leaves out: they are absent, not deleted."""
         if not history.sparse or history.head is None:
-            return snapshot.tree
-        # Files that a sparse checkout leaves out are absent, not deleted.
+            return tree
         left_out = set(history.sparse)
-        missing = await self._vault.changes(await self._tree(history.head), snapshot.tree)
-        back = {c.path: (c.old_mode, c.old_sha) for c in missing if c.status == "D" and c.path in left_out}
-        return await self._vault.tree_with(snapshot.tree, back) if back else snapshot.tree
+        changes = await self._vault.changes(await self._tree(history.head), tree)
+        back = {c.path: (c.old_mode, c.old_sha) for c in changes if c.status == "D" and c.path in left_out}
+        return await self._vault.tree_with(tree, back) if back else tree
 
     async def _take_history(self, history: History, refs: dict[str, str]) -> History:
         """Puts the machine's branches and stashes into the vault; history that fails verification is unreadable."""
@@ -151,16 +154,24 @@ class SessionBranch:
         self._known = history.state
         return history
 
-    async def _checkpoint(self, tree: str, refs: dict[str, str], tip: str | None, history: History) -> str:
+    async def _checkpoint(self, tree: str, have: str, refs: dict[str, str], head: str | None) -> str:
+        if tree == have and "files" in refs:
+            return refs["files"]
         # The commit that was checked out is a parent too: what an amend or a reset leaves behind stays reachable.
-        parents = [sha for sha in dict.fromkeys((refs.get("files"), history.head or tip)) if sha]
-        commit = await self._vault.write_commit(
-            tree, parents, self._owner.identity, "gitmachine checkpoint", datetime.now(UTC)
-        )
+        parents = [sha for sha in dict.fromkeys((refs.get("files"), head)) if sha]
+        now = datetime.now(UTC)
+        commit = await self._vault.write_commit(tree, parents, self._owner.identity, "gitmachine checkpoint", now)
+        self._trees[commit.sha] = tree
         return commit.sha
 
     async def _tree(self, commit: str | None) -> str:
-        return text.EMPTY_TREE if commit is None else await self._vault.tree_of(commit)
+        if commit is None:
+            return text.EMPTY_TREE
+        if commit not in self._trees:
+            if len(self._trees) > _REMEMBERED_TREES:
+                self._trees.clear()
+            self._trees[commit] = await self._vault.tree_of(commit)
+        return self._trees[commit]
 
     # --- commit -----------------------------------------------------------------------------------------
 
@@ -297,8 +308,7 @@ class SessionBranch:
             old = (await self.refs()).get("base")
         else:
             old = await self._resolve(base, captured)
-        before = None if old is None else await self._vault.tree_of(old)
-        return await self._vault.diff(before, captured.tree, paths=paths, stat=stat)
+        return await self._vault.diff(await self._tree(old), captured.tree, paths=paths, stat=stat)
 
     async def _resolve(self, name: str, captured: Captured) -> str:
         local = captured.history.refs.get(f"refs/heads/{name}")

@@ -21,7 +21,8 @@ INLINE_PACK_BYTES = 512 * 1024
 
 _PROVISION_LIMIT_S = 1800.0
 _CAPTURE_LIMIT_S = 900.0
-_HISTORY_LIMIT_S = 120.0
+_APPLY_LIMIT_S = 120.0
+_HISTORY_LIMIT_S = 10.0
 """A configuration that includes a pipe hangs every git command; then the files are captured without history."""
 
 _NESTING_LIMIT = 64
@@ -126,7 +127,7 @@ class Checkout:
             return Snapshot(answer.value("tree"), await answer.pack(place), answer.trouble)
         tree, trouble, nested = await self._with_nested(place, environment, answer, paths)
         final = await self._snapshot_step(place, {**environment, "GM_STEP": "pack", "GM_TREE": tree})
-        return Snapshot(tree, await final.pack(place), trouble, tuple(nested))
+        return Snapshot(tree, await final.pack(place), text.other_trouble(trouble), tuple(nested))
 
     async def _with_nested(
         self, place: Place, environment: dict[str, str], answer: _Answer, paths: list[bytes]
@@ -161,6 +162,9 @@ class Checkout:
             "GIT_SHALLOW_FILE": "",
         }
         result = await self._git(place, "history", environment, timeout=_HISTORY_LIMIT_S)
+        if result.timed_out and result.stdout.startswith("head "):
+            # git works there, it only has much to pack.
+            result = await self._git(place, "history", environment, timeout=_CAPTURE_LIMIT_S)
         if result.timed_out or result.exit_code != 0:
             reason = "it took too long" if result.timed_out else result.stderr.strip()
             return History(unreadable=reason or f"exit code {result.exit_code}")
@@ -197,7 +201,7 @@ class Checkout:
             "GM_PACK": await self._send(objects),
             "GM_REASON": reason,
         }
-        result = await self._git(self._machine, "apply", environment, stdin=index, timeout=_HISTORY_LIMIT_S)
+        result = await self._git(self._machine, "apply", environment, stdin=index, timeout=_APPLY_LIMIT_S)
         if result.exit_code == 0:
             return None
         return "it took too long" if result.timed_out else result.stderr.strip() or f"exit code {result.exit_code}"

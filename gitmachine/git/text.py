@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,13 @@ def unborn_repositories(trouble: str) -> list[bytes]:
         for line in dict.fromkeys(trouble.splitlines())
         if line.startswith("error: '") and line.endswith(mark)
     ]
+
+
+def other_trouble(trouble: str) -> str:
+    """What is left of git's complaints when repositories without a commit are taken care of."""
+    about = tuple(f"'{os.fsdecode(path)}" for path in unborn_repositories(trouble))
+    lines = trouble.splitlines() if about else []
+    return "\n".join(line for line in lines if not line.removeprefix("error: ").startswith(about)) if about else trouble
 
 
 def index_info(entries: Sequence[tuple[bytes, str, str]]) -> bytes:

@@ -119,16 +119,19 @@ class Vault(ObjectStore):
         self,
         pack: bytes | AsyncIterator[bytes] | None,
         refs: Mapping[str, str | None],
+        *,
+        tips: Sequence[str] = (),
         max_pack_bytes: int = MAX_PACK_BYTES,
     ) -> None:
         """Takes a pack from a machine and moves a session's refs, all or none; on return both are on disk.
 
         The pack may be thin, and None when everything is there already. A ref's value is a commit or a tree;
-        None deletes the ref. Raises: Quarantined when the pack or a ref does not pass; nothing has changed then.
+        None deletes the ref. `tips` are objects to verify for which the caller will make refs of his own.
+        Raises: Quarantined when the pack or a ref does not pass; nothing has changed then.
         """
         for ref in refs:
             check_session_ref(ref)
-        tips = sorted({sha for sha in refs.values() if sha is not None})
+        tips = sorted({sha for sha in refs.values() if sha is not None} | set(tips))
         session = next(iter(refs), SESSION_REFS).removeprefix(SESSION_REFS).partition("/")[0]
         claim = Claim(tips, await self._upstream_heads(), f"{SESSION_REFS}{session}/*" if session else None)
         await take_in(self._git, self.store, pack, claim, max_pack_bytes)

@@ -1,4 +1,4 @@
-# Tells what the repository at $GM_REPO has in branches and stash, and packs what the host does not have.
+# Tells what the repository at $GM_REPO has in branches and stashes, and packs what the host does not have.
 # $GM_KNOWN is the answer the host had last time; $GM_BASES are commits that the host has, a line each.
 # Answers: "head SHA REF" (either may be -), "ref SHA NAME" …, then "same", or "pack BASE64" or "packfile PATH".
 set -u
@@ -6,16 +6,31 @@ umask 077
 unset GIT_DIR GIT_WORK_TREE
 export GIT_DIR="$GM_REPO/.git"
 [ -d "$GIT_DIR" ] || { echo "there is no .git directory" >&2; exit 72; }
-sha=$(git rev-parse -q --verify 'HEAD^{commit}' || echo -)
-ref=$(git symbolic-ref -q HEAD || echo -)
-refs=$(git for-each-ref --format='ref %(objectname) %(refname)' refs/heads) || exit 73
-# All stashes but the newest live in its reflog only.
-stashes=$(git log -g --format=%H refs/stash -- 2> /dev/null | awk '{ print "ref " $1 " refs/stash/" NR - 1 }')
-state="head $sha $ref
-$refs
-$stashes"
-printf '%s\n' "$state" | grep .
-if [ "$(git config --bool core.sparseCheckout)" = true ]; then
+refs=$(git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash) || exit 73
+case $refs in *refs/stash)
+    # All stashes but the newest live in its reflog only.
+    stashes=$(git log -g --format=%H refs/stash -- | awk '{ print "ref " $1 " refs/stash/" NR - 1 }')
+    refs=$(printf '%s\n' "$refs" | grep -v ' refs/stash$')
+    refs="$refs
+$stashes" ;;
+esac
+# Reading HEAD costs no process. A branch without commits is in it and not among the refs.
+head=
+[ -f "$GIT_DIR/HEAD" ] && { read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ]; } || { echo "HEAD cannot be read" >&2; exit 73; }
+case $head in
+    "ref: "*)
+        ref=${head#ref: }
+        sha=$(printf '%s\n' "$refs" | awk -v ref="$ref" '$3 == ref { print $2 }')
+        ;;
+    *)
+        ref=-
+        sha=$(git rev-parse -q --verify 'HEAD^{commit}') || { echo "HEAD is not a commit: $head" >&2; exit 73; }
+        ;;
+esac
+state="head ${sha:--} $ref
+$refs"
+printf '%s\n' "$state"
+if [ -f "$GIT_DIR/info/sparse-checkout" ] && [ "$(git config --bool core.sparseCheckout)" = true ]; then
     printf 'sparse '
     git ls-files -t -z | base64 | tr -d '\n'
     echo

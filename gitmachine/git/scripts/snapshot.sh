@@ -17,12 +17,14 @@ prepare() {
     :
 }
 
+# Leaves what was added or removed in $added; nothing there means that the tree is the same as the last time.
 add() {
-    rm -f "$GIT_DIR/index.lock" "$GIT_DIR/gm.trouble"
-    if git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble"; then return; fi
+    rm -f "$GIT_DIR/index.lock"
+    if added=$(git add -A -v --ignore-errors . 2> "$GIT_DIR/gm.trouble"); then return; fi
     # The index of an earlier, interrupted capture may be broken; it is only a cache.
-    if ! git ls-files --error-unmatch -- . > /dev/null 2>&1 && ! git ls-files > /dev/null 2>&1; then
+    if ! git ls-files > /dev/null 2>&1; then
         rm -f "$GIT_DIR/index"
+        added=all
         git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble"
     fi
 }
@@ -35,10 +37,13 @@ difference() {
 }
 
 write_tree() {
-    git write-tree 2> /dev/null && return
-    rm -f "$GIT_DIR/index" "$GIT_DIR/objects/info/alternates"
-    add
-    git write-tree
+    if [ -z "$added" ] && [ -f "$GIT_DIR/gm.tree" ]; then read -r tree < "$GIT_DIR/gm.tree" && return; fi
+    if ! tree=$(git write-tree 2> /dev/null); then
+        rm -f "$GIT_DIR/index" "$GIT_DIR/objects/info/alternates"
+        add
+        tree=$(git write-tree) || exit 70
+    fi
+    echo "$tree" > "$GIT_DIR/gm.tree"
 }
 
 answer_pack() {
@@ -68,7 +73,9 @@ case "$GM_STEP" in
     tree)
         [ -f "$GIT_DIR/config" ] || prepare
         add
-        tree=$(write_tree) || exit 70
+        # An added file whose record was lost in a crash would otherwise be missed for ever.
+        [ -n "$added" ] && rm -f "$GIT_DIR/gm.tree"
+        write_tree
         echo "tree $tree"
         answer_trouble
         [ "$tree" = "$GM_HAVE" ] && exit 0
