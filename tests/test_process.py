@@ -99,7 +99,7 @@ async def test_kill_reaches_processes_that_changed_session_or_environment(machin
 async def test_interrupt_reaches_the_command_and_its_children(machine: Machine) -> None:
     process = await machine.spawn("trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done")
     while not (await process.output()).text:
-        await asyncio.sleep(0)
+        await machine.execute("true")
     await process.interrupt()
     result = await process.wait(timeout=10)
     assert (result.exit_code, result.stdout) == (3, "ready\ncaught\n")
