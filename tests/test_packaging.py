@@ -1,0 +1,129 @@
+"""What a user gets: the wheel, in an environment that has nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from email.parser import HeaderParser
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).parents[1]
+EXTRAS = {"click", "rich", "e2b", "docker", "mcp", "langchain_core", "langchain", "deepagents"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    subprocess.run(build, cwd=PROJECT, check=True, capture_output=True, timeout=60)
+    (path,) = target.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def requirements(wheel: Path) -> list[Requirement]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        headers = HeaderParser().parsestr(archive.read(name).decode())
+    return [Requirement(text) for text in headers.get_all("Requires-Dist", [])]
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, requirements: list[Requirement], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new environment with the wheel and what it requires, taken from this environment: no network is needed."""
+    path = tmp_path_factory.mktemp("environment") / "venv"
+    uv = Path(sys.executable).with_name("uv")
+    for command in (
+        ["venv", "--quiet", "--python", sys.executable, str(path)],
+        ["pip", "install", "--quiet", "--offline", "--no-deps", "--python", str(path / "bin/python"), str(wheel)],
+    ):
+        subprocess.run([uv, "--no-config", "--no-cache", *command], check=True, capture_output=True, timeout=60)
+    (site,) = path.glob("lib/python3*/site-packages")
+    for name in set(_closure([need for need in requirements if _applies(need)])):
+        _copy(metadata.distribution(name), site)
+    return path
+
+
+def _applies(need: Requirement, extra: str = "") -> bool:
+    return need.marker is None or need.marker.evaluate({"extra": extra})
+
+
+def _closure(needs: list[Requirement]) -> Iterator[str]:
+    for need in needs:
+        yield need.name
+        further = [Requirement(text) for text in metadata.requires(need.name) or []]
+        yield from _closure([requirement for requirement in further if _applies(requirement)])
+
+
+def _copy(distribution: metadata.Distribution, site: Path) -> None:
+    for file in distribution.files or []:
+        if ".." not in file.parts and file.suffix != ".pyc":
+            target = site / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(file.locate()), target)
+
+
+def _python(environment: Path, code: str) -> str:
+    command = [environment / "bin/python", "-I", "-W", "error", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_the_wheel_has_three_import_names(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name.partition("/")[0] for name in archive.namelist()}
+    assert {n for n in names if not n.endswith(".dist-info")} == {
+        "gitmachine",
+        "gitmachine_mcp",
+        "langchain_gitmachine",
+    }
+
+
+def test_the_wheel_has_what_is_not_imported_but_read(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    scripts = {f"gitmachine/git/scripts/{path.name}" for path in (PROJECT / "gitmachine/git/scripts").glob("*.sh")}
+    assert scripts
+    assert names >= scripts | {"gitmachine/machines/local/agent.py", "gitmachine/py.typed"}
+
+
+def test_the_wheel_has_no_tests_and_nothing_else_of_the_checkout(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [n for n in archive.namelist() if "/test_" in n or n.endswith(".pyc") or "/tests/" in n]
+
+
+def test_only_two_libraries_come_along(requirements: list[Requirement]) -> None:
+    assert {need.name for need in requirements if _applies(need)} == {"pydantic", "portalocker"}
+
+
+def test_the_distribution_is_never_called_by_the_name_of_somebody_elses(requirements: list[Requirement]) -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "gitmachine-sdk"
+    assert not [need for need in requirements if need.name == "gitmachine"]
+    for path in (*PROJECT.glob("*.md"), *(PROJECT / "gitmachine").rglob("*.py")):
+        assert "pip install gitmachine\n" not in path.read_text() + "\n", path
+
+
+def test_importing_it_imports_no_extra(environment: Path) -> None:
+    loaded = set(_python(environment, "import gitmachine, sys; print(*sys.modules)").split())
+    roots = {name.partition(".")[0] for name in loaded}
+    assert not roots & (EXTRAS | {"portalocker"})
+
+
+def test_every_public_name_is_there_without_extras(environment: Path) -> None:
+    _python(environment, "import gitmachine; [getattr(gitmachine, name) for name in gitmachine.__all__]")
+
+
+def test_the_command_without_its_extra_names_it(environment: Path) -> None:
+    command = [environment / "bin/gitmachine", "--help"]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 78
+    assert "gitmachine-sdk[cli]" in answer.stderr
+    assert "Traceback" not in answer.stderr
