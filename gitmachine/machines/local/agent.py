@@ -22,7 +22,9 @@ Every process of a command carries the command's tag: the soft limit RLIMIT_RTTI
 every descendant inherits, whatever session or parent it moves to, and /proc/PID/limits shows.
 """
 
-import _signal
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # the stubs know only signal
 import _socket
 import errno
 import os
@@ -31,6 +33,12 @@ import select
 import stat
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Ready = Callable[[int], object]
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
@@ -44,23 +52,23 @@ LONG_COMMAND = b'eval "$(cat <&3)" 3<&-'
 DEFAULT_SIGNALS = [s for s in range(1, 65) if s not in (9, 19, 32, 33)]
 
 epoll = select.epoll()
-on_ready = {}  # descriptor -> function to call with the events
-jobs = {}  # pid of the shell -> Job
-killing = []  # jobs whose tree is being killed
-connections = set()
-quiet_holders = set()
-quiet_stopped = []
+on_ready: dict[int, Ready] = {}  # descriptor -> function to call with the events
+jobs: dict[int, Job] = {}  # pid of the shell -> Job
+killing: list[Job] = []  # jobs whose tree is being killed
+connections: set[Connection] = set()
+quiet_holders: set[Connection] = set()
+quiet_stopped: list[int] = []
 next_tag = 1
 devnull = -1
 oom_score = -1
 
 
-def watch(fd, events, function):
+def watch(fd: int, events: int, function: Ready) -> None:
     on_ready[fd] = function
     epoll.register(fd, events)
 
 
-def forget(fd):
+def forget(fd: int) -> None:
     if on_ready.pop(fd, None) is not None:
         epoll.unregister(fd)
 
@@ -68,7 +76,7 @@ def forget(fd):
 # --- processes ---------------------------------------------------------------------------------------------
 
 
-def read_proc(pid, name):
+def read_proc(pid: int | str, name: str) -> bytes:
     try:
         with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
             return file.read(4096)
@@ -76,7 +84,7 @@ def read_proc(pid, name):
         return b""
 
 
-def other_processes():
+def other_processes() -> Iterator[tuple[int, bytes]]:
     """(pid, state) of all in this namespace but the agent; the dead ones left out."""
     for entry in os.listdir("/proc"):
         if entry.isdigit() and entry != "1":
@@ -85,7 +93,7 @@ def other_processes():
                 yield int(entry), state
 
 
-def tag_of(pid):
+def tag_of(pid: int) -> int:
     for line in read_proc(pid, "limits").splitlines():
         if line.startswith(b"Max realtime timeout"):
             value = line.split()[3]
@@ -93,7 +101,7 @@ def tag_of(pid):
     return 0
 
 
-def signal_process(pid, number):
+def signal_process(pid: int, number: int) -> bool:
     try:
         os.kill(pid, number)
     except OSError:
@@ -101,7 +109,7 @@ def signal_process(pid, number):
     return True
 
 
-def kill_pass(tag):
+def kill_pass(tag: int) -> bool:
     """Kills what carries the tag; says whether anything did."""
     found = [pid for pid, _ in other_processes() if tag_of(pid) == tag]
     for pid in found:
@@ -109,7 +117,7 @@ def kill_pass(tag):
     return bool(found)
 
 
-def reap():
+def reap() -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -122,7 +130,7 @@ def reap():
             job.ended(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
 
 
-def stop_others():
+def stop_others() -> int:
     """SIGSTOP to all others, again until a whole pass finds none running."""
     for _ in range(STOP_PASSES):
         running = [pid for pid, state in other_processes() if state not in (b"T", b"t")]
@@ -135,7 +143,7 @@ def stop_others():
     return len(quiet_stopped)
 
 
-def end_quiet():
+def end_quiet() -> None:
     while quiet_stopped:
         signal_process(quiet_stopped.pop(), 18)
 
@@ -146,44 +154,48 @@ def end_quiet():
 class Job:
     """One command: its shell's pid, its tag, the host's connection and the second readers of its pipes."""
 
-    def __init__(self, connection, tag, readers):
+    def __init__(self, connection: Connection, tag: int, readers: list[int]) -> None:
         self.connection = connection
         self.tag = tag
         self.readers = readers
         self.running = True
         self.gone = False
 
-    def ended(self, status):
+    def ended(self, status: int) -> None:
         self.running = False
         self.connection.send(b"E", status)
         if self.gone:
             self.discard()
 
-    def kill(self):
+    def kill(self) -> None:
         kill_pass(self.tag)
         if self not in killing:
             killing.append(self)
 
-    def killed(self):
+    def killed(self) -> None:
         self.connection.send(b"K", 0)
 
-    def host_left(self):
+    def host_left(self) -> None:
         self.gone = True
         if self.running:
             self.kill()
         else:
             self.discard()
 
-    def discard(self):
+    def discard(self) -> None:
         """Goes on emptying the pipes for those who still hold the other end."""
         while self.readers:
             fd = self.readers.pop()
             os.set_blocking(fd, False)
             if drain(fd):
-                watch(fd, select.EPOLLIN, lambda events, fd=fd: drain(fd))
+                watch(fd, select.EPOLLIN, drainer(fd))
 
 
-def drain(fd):
+def drainer(fd: int) -> Ready:
+    return lambda events: drain(fd)
+
+
+def drain(fd: int) -> bool:
     """Empties a pipe; closes it and gives False when nobody can write to it any more."""
     try:
         for _ in range(64):
@@ -196,7 +208,7 @@ def drain(fd):
     return True
 
 
-def new_tag():
+def new_tag() -> int:
     global next_tag
     next_tag += 1
     hard = resource.getrlimit(resource.RLIMIT_RTTIME)[1]
@@ -205,13 +217,13 @@ def new_tag():
     return ceiling - next_tag
 
 
-def set_oom_score(value):
+def set_oom_score(value: bytes) -> None:
     # Whatever runs out of memory in here should be a command, not the agent.
     if oom_score >= 0:
         os.pwrite(oom_score, value, 0)
 
 
-def spawn(command, environment, streams):
+def spawn(command: bytes, environment: dict[bytes, bytes], streams: list[int]) -> int:
     # Long commands do not fit in one argument: the shell reads them from descriptor 3.
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
     long_text = -1
@@ -237,7 +249,7 @@ def spawn(command, environment, streams):
             os.close(long_text)
 
 
-def start_exec(connection, fields, streams):
+def start_exec(connection: Connection, fields: list[bytes], streams: list[int]) -> int:
     environment = {}
     for field in fields[2:]:
         name, _, value = field.partition(b"=")
@@ -245,7 +257,7 @@ def start_exec(connection, fields, streams):
     try:
         os.chdir(fields[0])
     except OSError as error:
-        connection.send(b"C", error.errno)
+        connection.send(b"C", error.errno or errno.EIO)
         return 0
     try:
         return spawn(fields[1], environment, streams)
@@ -253,7 +265,7 @@ def start_exec(connection, fields, streams):
         os.chdir("/")
 
 
-def start_call(fields, streams):
+def start_call(fields: list[bytes], streams: list[int]) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -276,18 +288,18 @@ def start_call(fields, streams):
 # --- file calls, each in a process of its own, which ends with the errno of what went wrong ------------------
 
 
-def write_all(fd, data):
+def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def copy(source, target):
+def copy(source: int, target: int) -> None:
     while data := os.read(source, CHUNK_BYTES):
         write_all(target, data)
 
 
-def open_regular(path, flags):
+def open_regular(path: bytes, flags: int) -> int:
     # Without O_NONBLOCK a fifo would hold us for ever.
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o666)
     mode = os.fstat(fd).st_mode
@@ -298,15 +310,15 @@ def open_regular(path, flags):
     return fd
 
 
-def make_dirs(path):
+def make_dirs(path: bytes) -> None:
     os.makedirs(path, exist_ok=True)
 
 
-def call_read(path):
+def call_read(path: bytes) -> None:
     copy(open_regular(path, os.O_RDONLY), 1)
 
 
-def call_write(path):
+def call_write(path: bytes) -> None:
     parent = os.path.dirname(path)
     if parent:
         make_dirs(parent)
@@ -316,17 +328,17 @@ def call_write(path):
     os.close(fd)
 
 
-def call_list(path):
+def call_list(path: bytes) -> None:
     write_all(1, b"\0".join(sorted(os.listdir(path))))
 
 
-def call_exists(path):
+def call_exists(path: bytes) -> None:
     os.lstat(path)
 
 
-def call_remove(path):
+def call_remove(path: bytes) -> None:
     os.lstat(path)
-    os.execv("/bin/rm", [b"rm", b"-rf", b"--", path])
+    os.execv(b"/bin/rm", [b"rm", b"-rf", b"--", path])  # noqa: S606
 
 
 CALLS = {
@@ -345,26 +357,26 @@ CALLS = {
 class Connection:
     """One operation of the host."""
 
-    def __init__(self, fd):
+    def __init__(self, fd: int) -> None:
         self.socket = _socket.socket(fileno=fd)
         self.fd = fd
         self.received = b""
-        self.descriptors = []
-        self.job = None
+        self.descriptors: list[int] = []
+        self.job: Job | None = None
         self.open = True
         os.set_blocking(fd, False)
         connections.add(self)
         watch(fd, select.EPOLLIN, self.ready)
         self.ready(select.EPOLLIN)
 
-    def send(self, letter, value):
+    def send(self, letter: bytes, value: int) -> None:
         if self.open:
             try:
                 self.socket.send(letter + value.to_bytes(4, "big"), _socket.MSG_NOSIGNAL)
             except OSError:
                 self.close()
 
-    def ready(self, events):
+    def ready(self, events: int) -> None:
         try:
             data, ancillary, _, _ = self.socket.recvmsg(CHUNK_BYTES, 64)
         except BlockingIOError:
@@ -384,13 +396,13 @@ class Connection:
             self.received += data
             self.parse()
 
-    def take(self, payload):
+    def take(self, payload: bytes) -> None:
         for start in range(0, len(payload) - 3, 4):
             fd = int.from_bytes(payload[start : start + 4], sys.byteorder)
             os.set_inheritable(fd, False)
             self.descriptors.append(fd)
 
-    def parse(self):
+    def parse(self) -> None:
         if len(self.received) < 4:
             return
         length = int.from_bytes(self.received[:4], "big")
@@ -401,7 +413,7 @@ class Connection:
             self.received = b""
             self.operate(fields[0], fields[1:])
 
-    def operate(self, operation, fields):
+    def operate(self, operation: bytes, fields: list[bytes]) -> None:
         if operation == b"ping":
             self.send(b"P", 0)
         elif operation == b"quiet":
@@ -412,7 +424,7 @@ class Connection:
         else:
             self.close()
 
-    def start(self, operation, fields):
+    def start(self, operation: bytes, fields: list[bytes]) -> None:
         given, self.descriptors = self.descriptors, []
         streams = [given[4] if len(given) > 4 else devnull, given[0], given[1]]
         job = Job(self, new_tag(), given[2:4])
@@ -433,7 +445,7 @@ class Connection:
             for fd in job.readers:
                 os.close(fd)
 
-    def close(self):
+    def close(self) -> None:
         if not self.open:
             return
         self.open = False
@@ -450,7 +462,7 @@ class Connection:
                 end_quiet()
 
 
-def split(body):
+def split(body: bytes) -> list[bytes]:
     fields = []
     at = 0
     while at < len(body):
@@ -463,12 +475,12 @@ def split(body):
 # --- the loop ----------------------------------------------------------------------------------------------
 
 
-def hide_from_others():
+def hide_from_others() -> None:
     """Non-dumpable: no ptrace, no /proc/1/{mem,environ,fd} for the processes of the same user (prctl(2))."""
     try:
         import _ctypes
 
-        library = _ctypes.dlopen(None, 0)
+        library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the stub forgets None, the program itself
         result = _ctypes.call_function(_ctypes.dlsym(library, "prctl"), (PR_SET_DUMPABLE, 0, 0, 0, 0))
     except (ImportError, AttributeError):
         import ctypes
@@ -478,7 +490,7 @@ def hide_from_others():
         raise SystemExit("prctl(PR_SET_DUMPABLE) failed")
 
 
-def set_limits(options):
+def set_limits(options: dict[str, str]) -> None:
     for name, constant in (
         ("processes", resource.RLIMIT_NPROC),
         ("data_bytes", resource.RLIMIT_DATA),
@@ -496,22 +508,22 @@ def set_limits(options):
         os.sched_setaffinity(0, allowed[: max(1, int(options["cpus"]))])
 
 
-def listen(fd):
+def listen(fd: int) -> None:
     listener = _socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     listener.setblocking(False)
 
-    def accept(events):
+    def accept(events: int) -> None:
         while True:
             try:
-                Connection(listener._accept()[0])
+                Connection(listener._accept()[0])  # type: ignore[attr-defined]  # what socket.accept wraps
             except OSError:
                 return
 
     watch(fd, select.EPOLLIN, accept)
 
 
-def watch_children():
+def watch_children() -> None:
     for number in DEFAULT_SIGNALS:
         _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
@@ -520,21 +532,21 @@ def watch_children():
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-    def child_changed(events):
+    def child_changed(events: int) -> None:
         os.read(reader, 4096)
         reap()
 
     watch(reader, select.EPOLLIN, child_changed)
 
 
-def go_on_killing():
+def go_on_killing() -> None:
     for job in list(killing):
         if not kill_pass(job.tag):
             killing.remove(job)
             job.killed()
 
 
-def wait_s(now, used, options):
+def wait_s(now: float, used: float, options: dict[str, float]) -> float:
     waits = [KILL_INTERVAL_S] if killing else []
     if options["lifetime_s"]:
         waits.append(options["lifetime_s"] - now)
@@ -543,7 +555,7 @@ def wait_s(now, used, options):
     return max(0.0, min(waits)) if waits else -1
 
 
-def serve(options):
+def serve(options: dict[str, float]) -> None:
     used = time.monotonic()
     while True:
         for fd, events in epoll.poll(wait_s(time.monotonic(), used, options)):
@@ -560,7 +572,7 @@ def serve(options):
             os._exit(0)
 
 
-def main():
+def main() -> None:
     global devnull, oom_score
     options = dict(argument.split("=", 1) for argument in sys.argv[2:])
     try:

@@ -48,16 +48,16 @@ class Groups:
         return "cgroup1" if "freezer" in self.by_controller else "sigstop"
 
 
-def create(name: str, limits: Limits, *, without: frozenset[str] = frozenset()) -> Groups:
-    """Makes what can be made here and sets the limits on it. `without`: `cgroup1`, `cgroup2`."""
+def create(name: str, limits: Limits) -> Groups:
+    """Makes what can be made here and sets the limits on it."""
     by_controller: dict[str, Path] = {}
     unified = None
     for controllers, base in _bases():
         if controllers:
             wanted = [c for c in controllers if c in _V1_CONTROLLERS]
-            if wanted and "cgroup1" not in without and (made := _make(base / f"gitmachine-{name}")):
+            if wanted and (made := _make(base / f"gitmachine-{name}")):
                 by_controller.update(dict.fromkeys(wanted, made))
-        elif "cgroup2" not in without:
+        else:
             unified = _make(base / f"gitmachine-{name}")
     kept: dict[str, str] = {}
     if unified is not None:
@@ -80,7 +80,7 @@ def _make(path: Path) -> Path | None:
 
 def _bases() -> Iterator[tuple[list[str], Path]]:
     """(controllers of v1, or none for v2; directory in which a group of ours may be made)."""
-    mounts = {key: path for key, path in _mounts()}
+    mounts = dict(_mounts())
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         mounted = mounts.get(controllers)

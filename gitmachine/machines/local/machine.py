@@ -58,7 +58,7 @@ class LocalMachine(Machine):
     def __init__(
         self,
         *,
-        network: None | str | Sequence[str] = None,
+        network: str | Sequence[str] | None = None,
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
         isolation: str = "bubblewrap",
@@ -359,7 +359,7 @@ class LocalMachine(Machine):
         return freezer.choose(record.groups, record.init.pid)
 
 
-def _network(wanted: None | str | Sequence[str]) -> Network:
+def _network(wanted: str | Sequence[str] | None) -> Network:
     if wanted is None or wanted == "none":
         return None
     if wanted == "host":

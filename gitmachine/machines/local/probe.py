@@ -77,9 +77,7 @@ def bwrap_path() -> str:
     """Raises MachineUnavailable when bubblewrap or the sandbox's Python is not installed."""
     path = shutil.which("bwrap", path=BWRAP_ENVIRONMENT["PATH"])
     if path is None:
-        raise MachineUnavailable(
-            "bubblewrap is not installed: `apt install bubblewrap`, `dnf install bubblewrap`, or your system's equivalent"
-        )
+        raise MachineUnavailable("bubblewrap is not installed: `apt install bubblewrap`, or your system's equivalent")
     if not Path(PYTHON).exists():
         raise MachineUnavailable(f"{PYTHON} is not installed: `apt install python3`, or your system's equivalent")
     if not seccomp.supported():
@@ -94,11 +92,11 @@ async def findings() -> list[Finding]:
     except MachineUnavailable as error:
         return [Finding("bubblewrap", ok=False, detail="cannot be used", remedy=str(error))]
     found = [Finding("bubblewrap", ok=True, detail=bwrap)]
-    error = await _try(bwrap)
-    if error is None:
+    refusal = await _try(bwrap)
+    if refusal is None:
         found.append(Finding("namespaces", ok=True, detail="user, pid, network, ipc, uts, cgroup"))
     else:
-        found.append(Finding("namespaces", ok=False, detail="refused", remedy=str(error)))
+        found.append(Finding("namespaces", ok=False, detail="refused", remedy=str(refusal)))
     user = machine_user()
     said = f"uid {user.uid}, switched to from root" if user.switch else f"uid {user.uid}"
     found.append(Finding("user", ok=True, detail=said))
@@ -107,11 +105,12 @@ async def findings() -> list[Finding]:
 
 async def _try(bwrap: str) -> MachineUnavailable | None:
     user = machine_user()
-    options = "--unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup".split()
-    options += "--disable-userns --ro-bind / / --dev /dev --proc /proc /usr/bin/true".split()
+    namespaces = [f"--unshare-{name}" for name in ("user", "pid", "net", "ipc", "uts", "cgroup")]
+    options = [*namespaces, "--disable-userns", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     process = await asyncio.create_subprocess_exec(
         bwrap,
         *options,
+        "/usr/bin/true",
         env=BWRAP_ENVIRONMENT,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

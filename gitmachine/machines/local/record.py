@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from gitmachine.machines.local import proc
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.limits import Limits
@@ -41,11 +43,11 @@ class MachineRecord(Record):
     """Seconds since the epoch."""
     init: InitRecord
     network: Network = None
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field(default_factory=dict)
     limits: Limits = Limits()
     unified: Path | None = None
-    by_controller: dict[str, Path] = {}
-    kept_by_group: dict[str, str] = {}
+    by_controller: dict[str, Path] = Field(default_factory=dict)
+    kept_by_group: dict[str, str] = Field(default_factory=dict)
 
     @property
     def groups(self) -> Groups:
