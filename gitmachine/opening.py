@@ -38,7 +38,7 @@ async def open_new(machine: Machine, config: SessionConfig, deliver: Deliver) ->
     """Machine up, repository in, branch checked out. When anything fails no machine is left running."""
     registry = Registry()
     store = await asyncio.to_thread(_store_for, registry, config)
-    vault = await Vault.open(registry.settings, config.remote, store.id)
+    vault = await Vault.open(registry.settings, config.remote, None if config.remote else store.id)
     async with store.lock.exclusive(config.lock_timeout):
         earlier = await _earlier(store)
         try:
@@ -57,7 +57,7 @@ async def open_connected(machine: Machine, config: SessionConfig, deliver: Deliv
         return await _adopt(machine, config, registry, deliver)
     config = _as_recorded(config, known)
     store = registry.store(known.id, _scrubber(config))
-    vault = await Vault.open(registry.settings, config.remote, store.id)
+    vault = await Vault.open(registry.settings, config.remote, known.vault)
     return _session(machine, config, vault, store, known, deliver)
 
 
@@ -229,7 +229,7 @@ async def _adopt(machine: Machine, config: SessionConfig, registry: Registry, de
     if not config.named:
         raise SessionNotFound(f"no session is known on machine {machine.id}: give session= and repository=")
     store = await asyncio.to_thread(registry.create, config.session, _scrubber(config))
-    vault = await Vault.open(registry.settings, config.remote, store.id)
+    vault = await Vault.open(registry.settings, config.remote, None if config.remote else store.id)
     record = _record(machine, config, vault, store, f"{await machine.home()}/repo", None)
     session = _session(machine, config, vault, store, record, deliver)
     remote = await _fetch(vault)
