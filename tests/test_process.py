@@ -91,7 +91,7 @@ async def test_kill_reaches_processes_that_changed_session_or_environment(machin
     await machine.execute("until [ -s a ] && [ -s b ] && [ -s c ]; do :; done", ExecuteOptions(timeout=10))
     await process.kill()
     assert not await process.running()
-    alive = await machine.execute(r"for f in a b c; do grep -s '^State:\s*[^ZX]' /proc/$(cat $f)/status; done")
+    alive = await machine.execute(r"for f in a b c; do grep -s '^State:\s*[^ZX[:space:]]' /proc/$(cat $f)/status; done")
     assert alive.stdout == ""
     assert (await process.wait(timeout=10)).exit_code == 137
 

@@ -9,7 +9,7 @@ from gitmachine.machine import Machine
 from gitmachine.testing._behaviour import Suite, behaviour
 from gitmachine.types import ExecuteOptions
 
-_ALIVE = r"for pid in $(cat pids); do grep -qs '^State:[[:space:]]*[^ZX]' /proc/$pid/status && echo $pid; done"
+_ALIVE = r"for pid in $(cat pids); do grep -qs '^State:[[:space:]]*[^ZX[:space:]]' /proc/$pid/status && echo $pid; done"
 
 
 class Endings(Suite):

@@ -139,7 +139,7 @@ class Files(Suite):
         await machine.make_dir("dir")
         await machine.write_file("file", "x")
         for path in ("dir", "file/below"):
-            with pytest.raises(OSError, match=path):
+            with pytest.raises(OSError, match=path.partition("/")[0]):
                 await machine.write_file(path, "y")
         assert await machine.read_file("file") == "x"
 

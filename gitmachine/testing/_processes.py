@@ -77,7 +77,7 @@ class Processes(Suite):
         await machine.execute("until [ -s pid ]; do :; done", ExecuteOptions(timeout=_LIMIT_S))
         await process.kill()
         assert not await process.running()
-        alive = await machine.execute("grep -s '^State:[[:space:]]*[^ZX]' /proc/$(cat pid)/status")
+        alive = await machine.execute("grep -s '^State:[[:space:]]*[^ZX[:space:]]' /proc/$(cat pid)/status")
         assert alive.stdout == ""
         assert (await process.wait(_LIMIT_S)).exit_code == 137
 
