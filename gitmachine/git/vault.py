@@ -15,7 +15,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from gitmachine.errors import ConfigurationError, GitError, RemoteUnreachable, VaultError
+from gitmachine.errors import ConfigurationError, GitError, RemoteUnreachable, RepositoryError, VaultError
 from gitmachine.git.host import HostGit
 from gitmachine.git.names import SESSION_REFS, check_session_ref
 from gitmachine.git.objects import ObjectStore
@@ -113,6 +113,8 @@ class Vault(ObjectStore):
         answer = await self._git.run(
             "ls-remote", "--symref", "--", self.remote.url, *patterns, git_dir=self.upstream, remote=self.remote
         )
+        if re.match(rb"[0-9a-f]{64}\t", answer.stdout):
+            raise RepositoryError(f"{self.remote.url} uses SHA-256 object names; only SHA-1 repositories can be used")
         return remote_state(answer.stdout)
 
     async def receive(

@@ -33,9 +33,9 @@ class Maker:
         self.git("commit", "--quiet", "--allow-empty", "--no-verify", "-m", message)
         return self.git("rev-parse", "HEAD")
 
-    def pack(self, *tips: str, without: str | None = None) -> bytes:
-        """A thin pack of the tips, for someone who has `without`, by default the remote's main branch."""
-        lines = [*tips, f"^{without or 'origin/HEAD'}"]
+    def pack(self, *tips: str, without: str = "origin/HEAD", whole: bool = False) -> bytes:
+        """A thin pack of the tips for someone who has `without`, or the whole of them."""
+        lines = [*tips] if whole else [*tips, f"^{without}"]
         wanted = "\n".join(lines).encode()
         return git_bytes("pack-objects", "--revs", "--thin", "--stdout", "-q", cwd=self.path, stdin=wanted)
 
