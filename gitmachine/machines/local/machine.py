@@ -148,12 +148,12 @@ class LocalMachine(Machine):
 
     async def pause(self) -> None:
         """Freezes every process of the machine; memory is kept. Raises StateError, MachineError."""
-        async with self._lifecycle("pause") as record:
+        async with self._lifecycle(MachineState.RUNNING, "pause()") as record:
             await _uninterrupted(self._freezer(record).freeze())
 
     async def resume(self) -> None:
         """Lets a paused machine go on. Raises StateError, MachineError."""
-        async with self._lifecycle("resume") as record:
+        async with self._lifecycle(MachineState.PAUSED, "resume()") as record:
             await _uninterrupted(self._freezer(record).thaw())
 
     async def stop(self) -> None:
@@ -307,13 +307,7 @@ class LocalMachine(Machine):
     async def _end(self, layout: Layout) -> None:
         record = self._record
         if record is not None and (init := record.init.live()) is not None:
-            kill = asyncio.ensure_future(proc.kill(init.pid, init.start_time))
-            with suppress(MachineError, asyncio.CancelledError):
-                # In a v1 group the kill waits for the thaw; nothing gets to run in between.
-                await asyncio.sleep(0)
-                if self._freezer(record).is_frozen() and self._freezer(record).name == "cgroup1":
-                    await self._freezer(record).thaw()
-            if not await kill:
+            if not await proc.kill(init.pid, init.start_time, then=lambda: self._release(record)):
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
         await observer.end(layout)
         if record is not None:
@@ -321,17 +315,24 @@ class LocalMachine(Machine):
         await remove_tree(layout.directory)
         self._stopped = True
 
+    async def _release(self, record: MachineRecord) -> None:
+        """Thaws what has been killed: in a frozen v1 group the kill waits for it, in v2 bubblewrap's own process."""
+        frozen = self._freezer(record)
+        if frozen.name != freezer.SweepFreezer.name and frozen.is_frozen():
+            await frozen.thaw()
+
     @asynccontextmanager
-    async def _lifecycle(self, call: str) -> AsyncIterator[MachineRecord]:
-        self._require((MachineState.RUNNING, MachineState.PAUSED), f"{call}()")
+    async def _lifecycle(self, wanted: MachineState, call: str) -> AsyncIterator[MachineRecord]:
+        """One such call at a time, of all programs."""
+        self._require(wanted, call)
         assert self._layout is not None
         assert self._record is not None
         async with FileLock(self._layout.directory / "lock", f"machine {self.id}").exclusive(_LIFECYCLE_LIMIT_S):
-            self._require((MachineState.RUNNING, MachineState.PAUSED), f"{call}()")
+            self._require(wanted, call)
             yield self._record
 
     def _place(self, call: str) -> SandboxPlace:
-        self._require((MachineState.RUNNING,), call)
+        self._require(MachineState.RUNNING, call)
         assert self._layout is not None
         return self._in_sandbox(self._layout)
 
@@ -339,14 +340,17 @@ class LocalMachine(Machine):
         address = Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
         return SandboxPlace(address, {**sandbox.base_environment(), **self._env}, sandbox.HOME)
 
-    def _require(self, allowed: tuple[MachineState, ...], call: str) -> None:
+    def _require(self, wanted: MachineState, call: str) -> None:
         state = self.state
-        if state in allowed:
+        if state is wanted:
             return
-        if state is MachineState.IDLE:
-            raise StateError(f"{call} needs a running machine: call start() first")
-        if state is MachineState.PAUSED:
-            raise StateError(f"{call} needs a running machine and {self.id} is paused: call resume() first")
+        match state:
+            case MachineState.IDLE:
+                raise StateError(f"{call} needs a {wanted} machine: call start() first")
+            case MachineState.PAUSED:
+                raise StateError(f"{call} needs a running machine and {self.id} is paused: call resume() first")
+            case MachineState.RUNNING:
+                raise StateError(f"{call} needs a {wanted} machine and {self.id} is running: call pause() first")
         if self._stopped:
             raise StateError(f"{call}: machine {self.id} is stopped; make a new LocalMachine and start() it")
         raise self._lost()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,8 +46,13 @@ def is_alive(pid: int, start_time: int) -> bool:
     return found is not None and found[1] == start_time and found[0] not in "ZX"
 
 
-async def kill(pid: int, start_time: int, timeout: float = 10.0) -> bool:
-    """SIGKILL to that process and nobody else; waits until it has ended. False when it has not in time."""
+async def kill(
+    pid: int, start_time: int, *, then: Callable[[], Awaitable[None]] | None = None, timeout: float = 10.0
+) -> bool:
+    """SIGKILL to that process and nobody else; waits until it has ended. False when it has not in time.
+
+    `then` is done between the signal and the wait.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -57,6 +63,8 @@ async def kill(pid: int, start_time: int, timeout: float = 10.0) -> bool:
             return True
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if then is not None:
+            await then()
         return await _readable(pidfd, timeout)
     finally:
         os.close(pidfd)

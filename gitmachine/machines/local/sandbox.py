@@ -120,6 +120,8 @@ def file_system(files: Mapping[str, int], tmp_bytes: int, *, network: bool) -> I
         yield from ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
     # bubblewrap protects /proc/sys only if it finds it writable, which misses the case that matters.
     yield from ("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev")
+    for name in ("keys", "key-users"):  # the names of the user's keys on the host
+        yield from ("--ro-bind-try", "/dev/null", f"/proc/{name}")
     yield from ("--size", str(64 * 1024**2), "--perms", "1777", "--tmpfs", "/dev/shm")  # noqa: S108
     yield from ("--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
     for mode, path in (("0755", "/run"), ("0755", "/run/gm"), ("0755", "/var"), ("0755", "/home")):

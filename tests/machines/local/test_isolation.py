@@ -40,7 +40,8 @@ async def test_a_secret_of_the_host_process_is_nowhere_to_be_read(secret: str, m
 
 async def test_no_kernel_setting_can_be_written(machine: LocalMachine) -> None:
     result = await machine.execute(
-        "find /proc/sys -type f -writable | head -3; echo x > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger"
+        "find /proc/sys -type f -writable | head -3;"
+        " echo x > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger"
     )
     assert result.stdout == ""
     assert "core_pattern: Read-only file system" in result.stderr
