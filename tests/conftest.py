@@ -23,6 +23,7 @@ def session_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix=f"gm-{os.getpid()}-")).resolve()
     path.chmod(0o711)
     with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # for runs of pytest within the run
         environment.setenv("TMPDIR", str(path))
         environment.setattr(tempfile, "tempdir", str(path))
         yield path

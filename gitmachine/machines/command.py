@@ -12,9 +12,9 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
 
@@ -24,11 +24,13 @@ Channel = Literal["stdout", "stderr"]
 
 TIMEOUT_EXIT_CODE = 124
 KILL_LIMIT_S = 5.0
-"""How long a kill, and the reading of what was still in the pipes, may take together."""
 
 
 class CommandStream(ABC):
     """One running command, as a provider sees it."""
+
+    kill_limit_s: ClassVar[float] = KILL_LIMIT_S
+    """How long this provider's kill, and the reading of what was still under way, may take together."""
 
     @abstractmethod
     def output(self) -> AsyncIterator[tuple[Channel, bytes]]:
@@ -50,7 +52,8 @@ class CommandStream(ABC):
 async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionResult:
     """Follows a command to its end, within `options.timeout`, and gives its result.
 
-    When the caller is cancelled the tree is killed before the cancellation goes on.
+    When the caller is cancelled, once or more often, the tree is killed before the cancellation goes on. A
+    callback that a deadline or a cancellation finds waiting is let go of and sees no more.
     """
     started = time.monotonic()
     out = _Collector(options.on_stdout, options.max_output_bytes)
@@ -59,17 +62,19 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
     exit_code = TIMEOUT_EXIT_CODE
     try:
         try:
-            async with asyncio.timeout(options.timeout):
+            async with asyncio.timeout(options.timeout) as deadline:
                 await _follow(stream, out, err)
                 exit_code = await stream.exit_code()
         except TimeoutError:
+            if not deadline.expired():  # the provider's own, such as a connection that timed out
+                raise
             timed_out = True
-            await _end(stream, out, err)
+            await _to_its_end(_end(stream, out, err))
         except asyncio.CancelledError:
-            await asyncio.shield(_end(stream, out, err))
+            await _to_its_end(_end(stream, out, err))
             raise
     finally:
-        await asyncio.shield(stream.aclose())
+        await _to_its_end(stream.aclose())
     await out.finish()
     await err.finish()
     return ExecutionResult(
@@ -82,6 +87,20 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
     )
 
 
+async def _to_its_end(cleanup: Coroutine[Any, Any, None]) -> None:
+    """Sees a clean-up through, whatever cancellations arrive meanwhile; they go on afterwards."""
+    task = asyncio.create_task(cleanup)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()
+
+
 async def _follow(stream: CommandStream, out: _Collector, err: _Collector) -> None:
     async for channel, data in stream.output():
         await (out if channel == "stdout" else err).feed(data)
@@ -89,7 +108,7 @@ async def _follow(stream: CommandStream, out: _Collector, err: _Collector) -> No
 
 async def _end(stream: CommandStream, out: _Collector, err: _Collector) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(KILL_LIMIT_S):
+        async with asyncio.timeout(stream.kill_limit_s):
             await stream.kill()
             await _follow(stream, out, err)
 
@@ -124,8 +143,8 @@ class _Collector:
         if not self._cut:
             return (bytes(self._head) + b"".join(self._tail)).decode("utf-8", "replace")
         # The cut falls anywhere, also inside a character: half ones at its two edges are dropped.
-        head = bytes(self._head).decode("utf-8", "ignore")
-        tail = b"".join(self._tail).decode("utf-8", "ignore")
+        head = codecs.getincrementaldecoder("utf-8")("replace").decode(bytes(self._head))
+        tail = _from_first_character(b"".join(self._tail)).decode("utf-8", "replace")
         return f"{head}\n[... {self._cut} bytes cut ...]\n{tail}"
 
     def _keep(self, data: bytes) -> None:
@@ -158,5 +177,14 @@ class _Collector:
             answer = self._callback(text)
             if inspect.isawaitable(answer):
                 await answer
+        except asyncio.CancelledError:
+            self._callback = None
+            raise
         except Exception:  # an observer's failure is its own: the command goes on
             log.exception("an output callback raised")
+
+
+def _from_first_character(data: bytes) -> bytes:
+    """Without the continuation bytes (RFC 3629: 10xxxxxx, at most three) of a character that began before."""
+    start = next((i for i, byte in enumerate(data[:4]) if byte & 0xC0 != 0x80), 0)
+    return data[start:]

@@ -39,9 +39,15 @@ class Lifecycle(Suite):
 
     @behaviour_of_an_idle_machine
     async def test_an_idle_machine_names_start(self, machine: Machine) -> None:
-        for call in (machine.execute("true"), machine.read_file("x"), machine.list_files("."), machine.pause()):
+        calls = (
+            lambda: machine.execute("true"),
+            lambda: machine.read_file("x"),
+            lambda: machine.list_files("."),
+            machine.pause,
+        )
+        for call in calls:
             with pytest.raises(StateError, match=r"start\(\)"):
-                await call
+                await call()
         assert machine.state is MachineState.IDLE
 
     @behaviour
@@ -63,14 +69,14 @@ class Lifecycle(Suite):
         await machine.pause()
         assert machine.state is MachineState.PAUSED
         calls = (
-            machine.execute("true"),
-            machine.read_file("x"),
-            machine.write_file("x", "y"),
-            machine.list_files("."),
+            lambda: machine.execute("true"),
+            lambda: machine.read_file("x"),
+            lambda: machine.write_file("x", "y"),
+            lambda: machine.list_files("."),
         )
         for call in calls:
             with pytest.raises(StateError, match=r"resume\(\)"):
-                await call
+                await call()
         with pytest.raises(StateError):
             await machine.start()
 
@@ -112,10 +118,16 @@ class Lifecycle(Suite):
         await machine.stop()
         await machine.stop()
         assert machine.state is MachineState.STOPPED
-        calls = (machine.execute("true"), machine.pause(), machine.resume(), machine.start(), machine.read_file("x"))
+        calls = (
+            lambda: machine.execute("true"),
+            lambda: machine.read_file("x"),
+            machine.start,
+            machine.pause,
+            machine.resume,
+        )
         for call in calls:
             with pytest.raises(StateError):
-                await call
+                await call()
         assert machine.state is MachineState.STOPPED
 
     @behaviour_of_an_idle_machine
