@@ -77,6 +77,7 @@ class LocalMachine(Machine):
         self._layout: Layout | None = None
         self._record: MachineRecord | None = None
         self._stopped = False
+        self._making = asyncio.Lock()
 
     @classmethod
     async def connect(cls, machine_id: str, *, state_dir: Path | str | None = None) -> Self:
@@ -248,9 +249,14 @@ class LocalMachine(Machine):
     async def _directory(self) -> Layout:
         if self._stopped:
             raise StateError(f"machine {self.id} is stopped: make a new LocalMachine")
-        if self._layout is None:
-            self._layout = await asyncio.to_thread(Layout.create, self._settings, self._user)
+        async with self._making:
+            if self._layout is None:
+                await _uninterrupted(self._make_directory())
+        assert self._layout is not None
         return self._layout
+
+    async def _make_directory(self) -> None:
+        self._layout = await asyncio.to_thread(Layout.create, self._settings, self._user)
 
     def _launch(self, layout: Layout) -> None:
         groups = cgroup.create(layout.directory.name, self._limits)
@@ -307,7 +313,8 @@ class LocalMachine(Machine):
     async def _end(self, layout: Layout) -> None:
         record = self._record
         if record is not None and (init := record.init.live()) is not None:
-            if not await proc.kill(init.pid, init.start_time, then=lambda: self._release(record)):
+            ended = await proc.kill(init.pid, init.start_time, then=lambda: self._release(record))
+            if not ended:
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
         await observer.end(layout)
         if record is not None:

@@ -1,0 +1,221 @@
+"""What a machine on the host's own kernel can have besides: shared objects, an observer, spares, quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gitmachine.errors import ConfigurationError, StateError
+from gitmachine.machines.local import LocalMachine
+from gitmachine.machines.local.observer import live
+from gitmachine.types import ExecuteOptions, MachineState
+from tests import leaks
+
+
+def git(directory: Path, *arguments: str) -> str:
+    environment = {
+        "PATH": os.defpath, "HOME": str(directory), "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a",
+        "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b",
+    }  # fmt: skip
+    done = subprocess.run(["git", *arguments], cwd=directory, env=environment, capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def repository(state_dir: Path) -> Path:
+    path = state_dir / "repository"
+    path.mkdir()
+    git(path, "init", "-q", "-b", "main")
+    (path / "file").write_text("one\n")
+    git(path, "add", ".")
+    git(path, "commit", "-qm", "one")
+    git(path, "repack", "-adq")
+    (path / "file").write_text("two\n")
+    git(path, "commit", "-qam", "two")
+    return path
+
+
+CHECKOUT = (
+    "git init -q repo && cd repo && echo /run/gm/objects > .git/objects/info/alternates && "
+    'git reset -q --hard "$COMMIT" && cat file'
+)
+
+
+async def test_shared_objects_are_read_in_the_machine_and_cannot_be_changed(
+    repository: Path, machine: LocalMachine
+) -> None:
+    assert await machine.share_objects(repository / ".git" / "objects") == "/run/gm/objects"
+    commit = git(repository, "rev-parse", "HEAD")
+    result = await machine.execute(CHECKOUT, ExecuteOptions(env={"COMMIT": commit}))
+    assert result.stdout == "two\n", result.stderr
+    attack = await machine.execute(
+        "cd /run/gm/objects; for f in pack/*.pack; do chmod u+w $f; echo x >> $f; rm -f $f; ln $f ~/pack; done; "
+        "touch new; mv pack old; ls ~"
+    )
+    assert attack.stderr.count("Read-only file system") >= 4
+    assert "pack" not in attack.stdout
+    git(repository, "fsck", "--strict")
+
+
+async def test_sharing_again_adds_what_is_new_also_while_the_machine_runs(
+    repository: Path, machine: LocalMachine
+) -> None:
+    objects = repository / ".git" / "objects"
+    await machine.share_objects(objects)
+    (repository / "file").write_text("three\n")
+    git(repository, "commit", "-qam", "three")
+    git(repository, "repack", "-adq")
+    git(repository, "prune")
+    await machine.share_objects(objects)
+    commit = git(repository, "rev-parse", "HEAD")
+    result = await machine.execute(CHECKOUT, ExecuteOptions(env={"COMMIT": commit}))
+    assert result.stdout == "three\n", result.stderr
+
+
+async def test_objects_can_be_shared_before_the_start(repository: Path) -> None:
+    machine = LocalMachine()
+    try:
+        await machine.share_objects(repository / ".git" / "objects")
+        made = machine.id
+        assert machine.state is MachineState.IDLE
+        await machine.start()
+        assert machine.id == made
+        assert await machine.list_files("/run/gm/objects/pack") != []
+    finally:
+        await machine.stop()
+
+
+async def test_what_is_no_object_directory_is_refused(machine: LocalMachine, state_dir: Path) -> None:
+    with pytest.raises(ConfigurationError, match="missing"):
+        await machine.share_objects(state_dir / "missing")
+
+
+async def test_an_observer_reads_every_file_and_writes_none(machine: LocalMachine) -> None:
+    await machine.execute("mkdir repo; echo x > repo/closed; chmod 0 repo/closed; ln -s /etc/shadow repo/link")
+    observer = await machine.observer("/home/user/repo")
+    assert observer is not None
+    assert (observer.work_tree, observer.git_dir) == ("/w/repo", "/g")
+    assert await observer.read_bytes("/w/repo/closed") == b"x\n"
+    written = await observer.execute("touch /w/repo/new; cat /w/repo/link; cat /etc/shadow")
+    assert "Read-only file system" in written.stderr
+    assert written.stdout == ""
+    await observer.execute("mkdir -p /g/objects/aa; echo seen > /g/objects/aa/x; echo hidden > /g/y")
+    assert observer.git_objects_in_machine is not None
+    seen = await machine.execute(f"cd {observer.git_objects_in_machine}; cat aa/x; touch aa/y; ls .. ~")
+    assert seen.stdout.startswith("seen\n")
+    assert "Read-only file system" in seen.stderr
+    assert "y" not in seen.stdout.split()
+
+
+async def test_an_observer_has_no_network_and_no_rights_beyond_reading(machine: LocalMachine) -> None:
+    observer = await machine.observer(".")
+    assert observer is not None
+    said = await observer.execute(
+        "tail -n +3 /proc/net/dev | cut -d: -f1; grep -E 'CapEff|CapBnd' /proc/self/status; unshare -n true"
+    )
+    assert said.stdout.split() == ["lo", "CapEff:", "0000000000000004", "CapBnd:", "0000000000000004"]
+    assert said.exit_code != 0
+
+
+async def test_an_observer_goes_on_while_the_machine_is_paused(machine: LocalMachine) -> None:
+    await machine.execute("mkdir repo; echo x > repo/file")
+    await machine.pause()
+    observer = await machine.observer("/home/user/repo")
+    assert observer is not None
+    assert (await observer.execute("cat /w/repo/file")).stdout == "x\n"
+
+
+async def test_an_observer_that_ended_is_started_again(machine: LocalMachine) -> None:
+    observer = await machine.observer("/home/user/repo")
+    assert observer is not None
+    await observer.execute("true")
+    assert machine._layout is not None
+    layout = machine._layout
+    init = await asyncio.to_thread(live, layout)
+    assert init is not None
+    os.kill(init.pid, 9)
+    assert await asyncio.to_thread(leaks.until, lambda: not init.is_alive(), 10)
+    assert (await observer.execute("echo again")).stdout == "again\n"
+
+
+async def test_there_is_no_observer_outside_the_home(machine: LocalMachine) -> None:
+    assert await machine.observer("/etc") is None
+    assert await machine.observer("/home/user/../other") is None
+
+
+async def ready(state_dir: Path) -> None:
+    await asyncio.to_thread(leaks.wait_for_builders, state_dir)
+
+
+async def test_a_spare_is_claimed_once_and_by_its_key(repository: Path, state_dir: Path) -> None:
+    first, second, third = LocalMachine(), LocalMachine(), LocalMachine()
+    options = ExecuteOptions(env={"COMMIT": git(repository, "rev-parse", "HEAD")})
+    try:
+        await first.share_objects(repository / ".git" / "objects")
+        await first.keep_spare("a", CHECKOUT, options)
+        await first.keep_spare("a", CHECKOUT, options)
+        await ready(state_dir)
+        assert len(list(state_dir.glob("spares/*/*/home"))) == 1
+        assert await second.claim_spare("b") is False
+        assert await second.claim_spare("a") is True
+        assert await third.claim_spare("a") is False
+        await second.start()
+        assert (await second.execute("cat repo/file; git -C repo status --short")).stdout == "two\n"
+        with pytest.raises(StateError, match=r"start\(\)"):
+            await second.claim_spare("a")
+        assert list(state_dir.glob("spares/*/*/home")) == []
+    finally:
+        for machine in (first, second, third):
+            await machine.stop()
+
+
+async def test_a_spare_whose_command_failed_is_never_claimed_and_makes_room(state_dir: Path) -> None:
+    machine = LocalMachine()
+    try:
+        await machine.keep_spare("a", "touch x; exit 3", ExecuteOptions())
+        await ready(state_dir)
+        assert await machine.claim_spare("a") is False
+        await machine.keep_spare("a", "touch x", ExecuteOptions())
+        await ready(state_dir)
+        assert await machine.claim_spare("a") is True
+    finally:
+        await machine.stop()
+
+
+async def test_a_spare_is_made_without_the_hosts_files_and_within_its_time(state_dir: Path) -> None:
+    machine = LocalMachine()
+    try:
+        await machine.keep_spare("a", "ls /proc/self/fd > fds; ls /root /sys /etc/shadow > seen", ExecuteOptions())
+        await ready(state_dir)
+        assert await machine.claim_spare("a") is False  # ls found nothing, and said so
+        await machine.keep_spare("b", "sleep 1000", ExecuteOptions(timeout=0.2))
+        await ready(state_dir)
+        assert await machine.claim_spare("b") is False
+    finally:
+        await machine.stop()
+
+
+async def test_in_quiet_only_what_is_executed_runs(machine: LocalMachine) -> None:
+    await machine.execute("for i in 1 2 3; do (while :; do echo x >> busy; done) & done; setsid sleep 1000 &")
+    states = "ps -eo stat=,args= | grep -E 'bash|sleep 1000' | grep -v -e grep -e ' -eo ' | cut -c1"
+    async with machine.quiet():
+        first = await machine.execute("stat -c %s busy; " + "sleep 0.2; stat -c %s busy")
+        assert len(set(first.stdout.split())) == 1
+        stopped = await machine.execute("grep -h ^State /proc/[0-9]*/status | grep -c 'T (stopped)'")
+        assert int(stopped.stdout) >= 4
+    grown = 'a=$(stat -c %s busy); until [ "$(stat -c %s busy)" -gt $a ]; do :; done'
+    assert (await machine.execute(grown, ExecuteOptions(timeout=20))).ok
+    assert "T" not in (await machine.execute(states)).stdout
+
+
+async def test_quiet_in_quiet_ends_with_the_outer_one(machine: LocalMachine) -> None:
+    await machine.execute("(while :; do echo x >> busy; done) &")
+    async with machine.quiet():
+        async with machine.quiet():
+            pass
+        sizes = await machine.execute("stat -c %s busy; sleep 0.1; stat -c %s busy")
+        assert len(set(sizes.stdout.split())) == 1
