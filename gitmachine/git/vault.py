@@ -113,7 +113,7 @@ class Vault(ObjectStore):
         answer = await self._git.run(
             "ls-remote", "--symref", "--", self.remote.url, *patterns, git_dir=self.upstream, remote=self.remote
         )
-        if re.match(rb"[0-9a-f]{64}\t", answer.stdout):
+        if re.search(rb"(?m)^[0-9a-f]{64}\t", answer.stdout):
             raise RepositoryError(f"{self.remote.url} uses SHA-256 object names; only SHA-1 repositories can be used")
         return remote_state(answer.stdout)
 

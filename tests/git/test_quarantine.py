@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gitmachine.errors import ConfigurationError, Quarantined
+from gitmachine.git.quarantine import MAX_PACK_BYTES
 from gitmachine.git.vault import Vault
 from tests.support.git_server import Repository
 from tests.support.maker import Maker, commit_bytes, pack_of, sha_of, tree_entry
@@ -28,14 +30,11 @@ def objects_of(vault: Vault) -> set[Path]:
     return {path for path in (vault.store / "objects").rglob("*") if path.is_file()}
 
 
-async def refused(vault: Vault, pack: bytes, tip: str, limit: int | None = None) -> Quarantined:
+async def refused(vault: Vault, pack: bytes, tip: str, limit: int = MAX_PACK_BYTES) -> Quarantined:
     """The refusal; nothing has changed by it."""
     before = objects_of(vault)
     with pytest.raises(Quarantined) as caught:
-        if limit is None:
-            await vault.receive(pack, {TIP: tip})
-        else:
-            await vault.receive(pack, {TIP: tip}, max_pack_bytes=limit)
+        await vault.receive(pack, {TIP: tip}, max_pack_bytes=limit)
     assert objects_of(vault) == before
     assert await vault.refs("refs/gitmachine/") == {}
     assert not list((vault.store / "objects").glob("tmp_*"))
@@ -71,8 +70,6 @@ async def test_small_packs_become_loose_and_large_ones_stay(vault: Vault, maker:
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
 async def test_a_pack_can_come_in_pieces(vault: Vault, maker: Maker, size: int) -> None:
-    import random
-
     tip = maker.commit({"noise": random.Random(1).randbytes(size)})
     pack = maker.pack(tip)
 
@@ -187,8 +184,6 @@ async def test_harmless_blemishes_of_old_history_pass(vault: Vault) -> None:
 
 
 async def test_a_pack_above_the_limit_is_refused(vault: Vault, maker: Maker) -> None:
-    import random
-
     tip = maker.commit({"noise": random.Random(2).randbytes(200_000)})
     await refused(vault, maker.pack(tip), tip, limit=100_000)
 
@@ -202,16 +197,18 @@ async def test_refs_outside_of_a_session_are_refused_before_anything(vault: Vaul
     assert objects_of(vault) == before
 
 
-async def test_a_cancelled_receive_leaves_nothing(vault: Vault) -> None:
+async def test_a_cancelled_receive_leaves_nothing(vault: Vault, maker: Maker) -> None:
     before = objects_of(vault)
+    pack = maker.pack(maker.commit({"noise": random.Random(3).randbytes(3_000_000)}))
     started = asyncio.Event()
 
-    async def endless() -> AsyncIterator[bytes]:
-        yield b"PACK" + struct.pack(">II", 2, 1000) + b"\0" * 2_000_000
+    async def stalling() -> AsyncIterator[bytes]:
+        yield pack[:2_000_000]
+        yield pack[2_000_000:2_500_000]
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(vault.receive(endless(), {TIP: "1" * 40}))
+    task = asyncio.create_task(vault.receive(stalling(), {TIP: "1" * 40}))
     async with asyncio.timeout(10):
         await started.wait()
     task.cancel()
