@@ -93,7 +93,10 @@ async def _push(vault: Vault, remote: Remote, branch: str, sha: str, expected: s
     """None when the remote's branch is at `sha`. Network errors are tried three times. Raises: RepositoryError."""
     for pause in (*RETRY_PAUSES_S, None):
         try:
-            return await _push_once(vault, remote, branch, sha, expected)
+            refusal = await _push_once(vault, remote, branch, sha, expected)
+            # curl sends a request again when a connection that it reused breaks: the second finds the first's
+            # deed in its way. What the remote has decides.
+            return None if refusal is None or await _arrived(vault, branch, sha) else refusal
         except RemoteUnreachable:
             if await _arrived(vault, branch, sha):
                 return None

@@ -115,6 +115,8 @@ class GitServer:
         self.root = root
         self.token = token
         self.requests: list[Request] = []
+        self.break_after: list[str] = []
+        """Services (`git-receive-pack`) whose next POST is carried out, and then the connection breaks."""
         self.port = 0
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -223,6 +225,11 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         status = next((int(value.split()[0]) for name, value in headers if name == "Status"), 200)
         log.status = status
+        service = self.path.partition("?")[0].rpartition("/")[2]
+        if self.command == "POST" and service in owner.break_after:
+            owner.break_after.remove(service)
+            self.close_connection = True
+            return None
         return self._answer(status, [pair for pair in headers if pair[0] and pair[0] != "Status"], content)
 
     def _authorized(self, token: str | None) -> bool:
