@@ -72,7 +72,7 @@ def _copy(distribution: metadata.Distribution, site: Path) -> None:
 
 
 def _python(environment: Path, code: str) -> str:
-    command = [environment / "bin/python", "-I", "-W", "error", "-c", code]
+    command = [str(environment / "bin/python"), "-I", "-W", "error", "-c", code]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
@@ -122,7 +122,7 @@ def test_every_public_name_is_there_without_extras(environment: Path) -> None:
 
 
 def test_the_command_without_its_extra_names_it(environment: Path) -> None:
-    command = [environment / "bin/gitmachine", "--help"]
+    command = [str(environment / "bin/gitmachine"), "--help"]
     answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert answer.returncode == 78
     assert "gitmachine-sdk[cli]" in answer.stderr

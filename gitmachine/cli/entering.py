@@ -1,0 +1,90 @@
+"""Into a session and out of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gitmachine.cli.finding import Found, wanted
+from gitmachine.errors import ConfigurationError
+from gitmachine.git_machine import GitMachine
+from gitmachine.types import MachineState
+
+OnEvent = Callable[[str, dict[str, Any], GitMachine], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the user asked for by options of `run` and `start`."""
+
+    repo: str | None = None
+    session: str | None = None
+    base: str | None = None
+    machine: str = "local"
+    network: str | None = None
+    """None when the user said nothing of it."""
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A session that can be worked in."""
+
+    gm: GitMachine
+    before: MachineState | None
+    """How the session was found: running or paused; None when it was started for this."""
+
+
+async def enter(entry: Entry, on_event: OnEvent, *, keep_env: bool = False) -> Entered:
+    """Takes up the live session of that name, or starts one. A paused one is resumed.
+
+    With `keep_env` the environment belongs to the machine, and so to the programs that come later, too.
+    """
+    where = await wanted(entry.repo, entry.session)
+    if where.earlier is not None and where.earlier.live:
+        return await _take_up(where.earlier, entry, on_event)
+    gm = GitMachine(
+        _machine(entry, entry.env if keep_env else {}),
+        where.repository,
+        session=where.earlier.record.session if where.earlier else entry.session,
+        base=entry.base,
+        env=entry.env,
+        on_event=on_event,
+    )
+    await gm.start()
+    return Entered(gm, None)
+
+
+async def _take_up(found: Found, entry: Entry, on_event: OnEvent) -> Entered:
+    if entry.base is not None:
+        raise ConfigurationError(
+            f"session {found.record.session!r} has begun already, --base is for new ones; leave it out"
+        )
+    gm = await GitMachine.reopen(found.record.id, env=entry.env, on_event=on_event)
+    policy = gm.machine.capabilities.network
+    if entry.network is not None and policy != entry.network:
+        await gm.detach()
+        raise ConfigurationError(
+            f"session {gm.session!r} is live with network {policy!r}, which cannot be changed: leave --network out, "
+            f"or `gitmachine stop {gm.session}` first"
+        )
+    before = gm.state
+    if before is MachineState.PAUSED:
+        await gm.resume()
+    return Entered(gm, before)
+
+
+def _machine(entry: Entry, env: dict[str, str]) -> Any:
+    if entry.machine == "local":
+        from gitmachine.machines.local import LocalMachine
+
+        return LocalMachine(network=None if entry.network in (None, "none") else entry.network, env=env)
+    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local")
+
+
+async def leave_as_found(entered: Entered) -> None:
+    """Lets go of a session that was live before, in the state that it had."""
+    if entered.before is MachineState.PAUSED and entered.gm.state is MachineState.RUNNING:
+        await entered.gm.pause()
+    await entered.gm.detach()
