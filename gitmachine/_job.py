@@ -160,6 +160,7 @@ _KILL = (
 leader=
 if alive; then leader=$(cat "$job/pid"); fi
 kill_tree
+echo 1<>"$job/close"  # for a holder whose supervisor is no more
 wait_for_end
 """
 )

@@ -13,7 +13,8 @@ The contract, which `gitmachine.testing.MachineContract` runs against any provid
   `options.env`, never the host's.
 - When the shell has ended the call returns, also while children of it still hold its output open; those live
   on. A deadline or a cancellation kills the whole tree, whatever sessions its processes moved to.
-- Paths are absolute, or relative to the machine's home directory.
+- Paths are absolute, or relative to the machine's home directory. A `cwd` that is no directory is an OSError
+  that names it, and the command is not run.
 """
 
 from __future__ import annotations

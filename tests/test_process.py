@@ -177,3 +177,19 @@ async def test_a_long_output_is_cut_in_the_result_and_whole_by_cursor(machine: M
         chunk = await process.output(after)
         after, done = chunk.next, chunk.done
     assert after == 200_000
+
+
+async def test_a_command_whose_supervisor_was_killed_can_still_be_waited_for_and_killed(machine: Machine) -> None:
+    process = await machine.spawn("echo begun; exec sleep 1000")
+    await machine.execute(f"kill -9 $(cat .gitmachine/jobs/{process.id}/supervisor)")
+    result = await process.wait(timeout=10)
+    assert (result.exit_code, result.stdout) == (137, "begun\n")
+    await process.kill()
+    marked = await machine.execute(f"grep -lsF GITMACHINE_JOB={process.id} /proc/[0-9]*/environ")
+    assert marked.stdout == ""
+
+
+async def test_many_commands_start_at_once_and_keep_their_own_output(machine: Machine) -> None:
+    processes = await asyncio.gather(*(machine.spawn(f"echo {n}; exit {n}") for n in range(8)))
+    results = await asyncio.gather(*(process.wait(timeout=20) for process in processes))
+    assert [(result.exit_code, result.stdout) for result in results] == [(n, f"{n}\n") for n in range(8)]
