@@ -35,17 +35,12 @@ class Groups:
     """Version 1: freezer, memory, pids, cpu."""
     limits: dict[str, str] = field(default_factory=dict)
     """Limits that are kept by a group, and by which kind: memory, processes, cpus."""
+    freezer: str = "sigstop"
+    """By what a machine in these groups is paused: cgroup2, cgroup1 or sigstop."""
 
     @property
     def paths(self) -> list[Path]:
         return ([self.unified] if self.unified else []) + list(self.by_controller.values())
-
-    @property
-    def freezer(self) -> str:
-        """By what a machine in these groups is paused."""
-        if self.unified is not None and (self.unified / "cgroup.freeze").exists():
-            return "cgroup2"
-        return "cgroup1" if "freezer" in self.by_controller else "sigstop"
 
 
 def create(name: str, limits: Limits) -> Groups:
@@ -63,7 +58,11 @@ def create(name: str, limits: Limits) -> Groups:
     if unified is not None:
         kept |= dict.fromkeys(_limit_v2(unified, limits), "cgroup v2")
     kept |= dict.fromkeys(_limit_v1(by_controller, limits), "cgroup v1")
-    return Groups(unified, by_controller, kept)
+    if unified is not None and (unified / "cgroup.freeze").exists():  # Linux 5.2 and later
+        freezer = "cgroup2"
+    else:
+        freezer = "cgroup1" if "freezer" in by_controller else "sigstop"
+    return Groups(unified, by_controller, kept, freezer)
 
 
 def _make(path: Path) -> Path | None:

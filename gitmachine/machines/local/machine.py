@@ -82,6 +82,18 @@ class LocalMachine(Machine):
     @classmethod
     async def connect(cls, machine_id: str, *, state_dir: Path | str | None = None) -> Self:
         """A live machine, whichever program started it. Raises MachineNotFound, MachineLost."""
+        machine = await cls.remains(machine_id, state_dir=state_dir)
+        if machine.state is MachineState.STOPPED:
+            raise machine._lost()
+        return machine
+
+    @classmethod
+    async def remains(cls, machine_id: str, *, state_dir: Path | str | None = None) -> Self:
+        """A machine alive or dead, by what is on the disk. Raises MachineNotFound.
+
+        One that ended without `stop()`, by a reboot for instance, is `stopped`; `observer()` still reads its
+        files, and `stop()` removes them.
+        """
         machine = cls(state_dir=state_dir)
         layout = Layout.of(machine._settings, machine_id)
         try:
@@ -94,8 +106,6 @@ class LocalMachine(Machine):
             ) from None
         machine._layout, machine._record = layout, record
         machine._network, machine._limits, machine._env = record.network, record.limits, record.env
-        if record.init.live() is None:
-            raise machine._lost()
         return machine
 
     @classmethod
@@ -218,10 +228,10 @@ class LocalMachine(Machine):
     async def observer(self, path: str) -> Observer | None:
         """None for a path outside the home directory. Works while the machine is paused."""
         layout = await self._directory()
-        below = posixpath.relpath(posixpath.join(sandbox.HOME, path), sandbox.HOME)
-        if below == ".." or below.startswith("../"):
+        where = posixpath.normpath(posixpath.join(sandbox.HOME, path))
+        if where != sandbox.HOME and not where.startswith(f"{sandbox.HOME}/"):
             return None
-        return observer.LocalObserver(layout, self._user, "" if below == "." else below)
+        return observer.LocalObserver(layout, self._user, where[len(sandbox.HOME) :].lstrip("/"))
 
     async def claim_spare(self, key: str) -> bool:
         if self.state is not MachineState.IDLE:
@@ -275,6 +285,7 @@ class LocalMachine(Machine):
             unified=groups.unified,
             by_controller=groups.by_controller,
             kept_by_group=groups.limits,
+            freezer=groups.freezer,
         )
         self._record.save(layout.record)
 
@@ -318,6 +329,7 @@ class LocalMachine(Machine):
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
         await observer.end(layout)
         if record is not None:
+            await self._release(record)
             await asyncio.to_thread(cgroup.discard, record.groups)
         await remove_tree(layout.directory)
         self._stopped = True

@@ -49,6 +49,8 @@ class MachineRecord(Record):
     by_controller: dict[str, Path] = Field(default_factory=dict)
     kept_by_group: dict[str, str] = Field(default_factory=dict)
 
+    freezer: str = "sigstop"
+
     @property
     def groups(self) -> Groups:
-        return Groups(self.unified, self.by_controller, self.kept_by_group)
+        return Groups(self.unified, self.by_controller, self.kept_by_group, self.freezer)

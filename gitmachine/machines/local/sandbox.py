@@ -96,9 +96,9 @@ def confinement(*, network: bool, reads_all: bool = False) -> list[str]:
     options = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"]
     options += [] if network else ["--unshare-net"]
     options += ["--disable-userns", "--hostname", "gitmachine", "--new-session"]
-    if reads_all:
-        return [*options, "--uid", "0", "--gid", "0", "--cap-add", "CAP_DAC_READ_SEARCH"]
-    return [*options, "--uid", "1000", "--gid", "1000"]
+    # An observer has the same user as the machine it observes: git compares owners to tell whether a file changed.
+    options += ["--uid", "1000", "--gid", "1000"]
+    return [*options, "--cap-add", "CAP_DAC_READ_SEARCH"] if reads_all else options
 
 
 def file_system(files: Mapping[str, int], tmp_bytes: int, *, network: bool) -> Iterator[str]:
@@ -113,7 +113,16 @@ def file_system(files: Mapping[str, int], tmp_bytes: int, *, network: bool) -> I
     yield from ("--perms", "0755", "--dir", "/etc", "--symlink", "../usr/lib/os-release", "/etc/os-release")
     for path, fd in files.items():
         yield from ("--perms", "0644", "--ro-bind-data", str(fd), path)
-    shared = ["ld.so.cache", "alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki", "localtime"]
+    shared = [
+        "ld.so.cache",
+        "alternatives",
+        "ssl/certs",
+        "ssl/openssl.cnf",
+        "ca-certificates",
+        "pki/tls/certs",
+        "pki/ca-trust",
+        "localtime",
+    ]
     if network:
         shared += ["resolv.conf", "nsswitch.conf", "services", "protocols", "gai.conf"]
     for name in shared:
@@ -137,15 +146,26 @@ def bind_options(binds: Sequence[Bind]) -> Iterator[str]:
 
 
 class Descriptors(ExitStack):
-    """What a sandbox inherits; closed here once it has been launched."""
+    """What a sandbox inherits; closed here once it has been launched.
+
+    Each exactly once: another thread may have been given the same number meanwhile.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.inherited: list[int] = []
+        self._kept: set[int] = set()
 
     def keep(self, fd: int) -> int:
-        self.callback(_close, fd)
+        self._kept.add(fd)
+        self.callback(self.release, fd)
         return fd
+
+    def release(self, fd: int) -> None:
+        """Closes one before the others."""
+        if fd in self._kept:
+            self._kept.remove(fd)
+            os.close(fd)
 
     def inherit(self, fd: int) -> int:
         self.inherited.append(self.keep(fd))
@@ -171,11 +191,6 @@ class Descriptors(ExitStack):
         }
 
 
-def _close(fd: int) -> None:
-    with suppress(OSError):
-        os.close(fd)
-
-
 def launch(plan: Plan) -> Init:
     """Starts a sandbox with its agent. Blocks for some milliseconds; leaves nothing behind on failure.
 
@@ -199,7 +214,7 @@ def launch(plan: Plan) -> Init:
         argv += ["--chdir", "/", "--info-fd", str(info_writer), "--seccomp", str(fds.file(seccomp.program()))]
         argv += ["--", PYTHON, "-I", "-S", "/run/gm/agent.py", str(listener), *plan.agent_arguments]
         start_detached(argv, plan.user, fds.inherited, log, plan.groups)
-        _close(info_writer)
+        fds.release(info_writer)
         pid = _read_pid(info_reader, log_path)
     found = proc.stat_of(pid)
     if found is None:

@@ -201,6 +201,21 @@ async def test_a_machine_that_died_is_lost_and_says_where_its_files_are(machine:
         await machine.execute("true")
     with pytest.raises(MachineLost):
         await LocalMachine.connect(str(machine.id))
+    remains = await LocalMachine.remains(str(machine.id))
+    assert remains.state is MachineState.STOPPED
+    observer = await remains.observer(".")
+    assert observer is not None
+    assert await observer.read_bytes("/w/kept") == b"x"
+
+
+async def test_a_paused_machine_that_is_killed_from_outside_leaves_nothing(state_dir: Path) -> None:
+    machine = LocalMachine()
+    await machine.start()
+    await machine.pause()
+    assert machine._record is not None
+    os.kill(machine._record.init.pid, 9)
+    await machine.stop()
+    assert list((state_dir / "machines").iterdir()) == []
 
 
 @pytest.mark.parametrize("machine_id", ["local-000000000000", "../etc", "", "."])

@@ -7,7 +7,9 @@ import os
 import subprocess
 from pathlib import Path
 
+import portalocker  # noqa: F401 - imported by the first lock otherwise, which reads files
 import pytest
+from blockbuster import blockbuster_ctx
 
 from gitmachine.errors import ConfigurationError, StateError
 from gitmachine.machines.local import LocalMachine
@@ -219,3 +221,28 @@ async def test_quiet_in_quiet_ends_with_the_outer_one(machine: LocalMachine) -> 
             pass
         sizes = await machine.execute("stat -c %s busy; sleep 0.1; stat -c %s busy")
         assert len(set(sizes.stdout.split())) == 1
+
+
+async def test_no_call_blocks_the_event_loop(repository: Path, state_dir: Path) -> None:
+    machine = LocalMachine()
+    with blockbuster_ctx("gitmachine.machines"):
+        try:
+            await machine.share_objects(repository / ".git" / "objects")
+            await machine.claim_spare("a")
+            await machine.start()
+            await machine.execute("cat", ExecuteOptions(stdin="x" * 500_000))
+            await machine.write_file("a/b", "x")
+            assert await machine.read_file("a/b") == "x"
+            assert await machine.list_files("a") == ["b"]
+            await machine.keep_spare("a", "true", ExecuteOptions())
+            await machine.pause()
+            observer = await machine.observer(".")
+            assert observer is not None
+            assert await observer.read_bytes("/w/a/b") == b"x"
+            await machine.resume()
+            other = await LocalMachine.connect(str(machine.id))
+            async with other.quiet():
+                pass
+        finally:
+            await machine.stop()
+    await ready(state_dir)
