@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ LOOSE_BELOW_OBJECTS = 100
 """Smaller packs become loose objects: a checkpoint after each command would otherwise leave as many packs."""
 
 _COLLECT_BYTES = 1024 * 1024
+_FLUSHES_AT_ONCE = 8
+_UNFLUSHED = ("-c", "core.fsync=none")
+"""Objects are flushed here, at once for all, and not by git one after another."""
+
 _STRICT = "--strict=" + ",".join(f"{fault}=ignore" for fault in TOLERATED_FAULTS)
 
 
@@ -61,7 +66,11 @@ async def take_in(
             await _unpack(git, store, pack, env, max_pack_bytes)
         except GitError as error:
             raise _refusal("what came out of the machine failed git's check", error) from error
-        await _verify(git, store, env, claim)
+        flushing = asyncio.ensure_future(asyncio.to_thread(_flush_objects, directory))
+        try:
+            await _verify(git, store, env, claim)
+        finally:
+            await asyncio.shield(flushing)
         await asyncio.shield(asyncio.to_thread(_move_in, directory, store / "objects"))
 
 
@@ -84,9 +93,9 @@ async def _unpack(
 ) -> None:
     if not isinstance(pack, bytes):
         pack = await _collected(pack)
-    index = ("index-pack", "--stdin", "--fix-thin", _STRICT, f"--max-input-size={limit}")
+    index = (*_UNFLUSHED, "index-pack", "--stdin", "--fix-thin", _STRICT, f"--max-input-size={limit}")
     if isinstance(pack, bytes) and _object_count(pack) < LOOSE_BELOW_OBJECTS:
-        small = ("unpack-objects", "-q", "--strict", f"--max-input-size={limit}")
+        small = (*_UNFLUSHED, "unpack-objects", "-q", "--strict", f"--max-input-size={limit}")
         if (await git.run(*small, git_dir=store, stdin=pack, env=env, check=False)).exit_code == 0:
             return
         # It cannot be told which faults to tolerate; index-pack's word is the last.
@@ -142,26 +151,39 @@ def _refusal(message: str, error: GitError) -> VaultError:
     return kind(text, argv=error.argv, exit_code=error.exit_code, stderr=error.stderr)
 
 
-def _move_in(source: Path, objects: Path) -> None:
-    """Renames every object to its place, then flushes the directories: afterwards a power cut loses nothing.
+def _places(quarantine: Path) -> list[Path]:
+    return [entry for entry in quarantine.iterdir() if entry.name == "pack" or len(entry.name) == 2]
 
-    The objects' data has been flushed by git. An object that is there already is left as it is.
+
+def _flush_objects(quarantine: Path) -> None:
+    _flush_all([file for place in _places(quarantine) for file in place.iterdir()])
+
+
+def _move_in(quarantine: Path, objects: Path) -> None:
+    """Renames flushed objects to their places and flushes the directories: then a power cut loses nothing.
+
+    An object that is there already is left as it is.
     """
-    touched = {objects}
-    for directory in (entry for entry in source.iterdir() if entry.name == "pack" or len(entry.name) == 2):
-        target = objects / directory.name
+    touched = [objects]
+    for place in _places(quarantine):
+        target = objects / place.name
         target.mkdir(exist_ok=True)
-        touched.add(target)
+        touched.append(target)
         # A pack is there for git once its .idx is.
-        for file in sorted(directory.iterdir(), key=lambda entry: entry.suffix == ".idx"):
+        for file in sorted(place.iterdir(), key=lambda file: file.suffix == ".idx"):
             if not (target / file.name).exists():
                 file.rename(target / file.name)
-    for directory in touched:
-        _flush(directory)
+    _flush_all(touched)
 
 
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _flush_all(paths: Sequence[Path]) -> None:
+    """Flushes that wait together share one commit of the file system's journal."""
+    with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as pool:
+        list(pool.map(_flush, paths))
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
