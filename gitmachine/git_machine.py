@@ -29,7 +29,7 @@ from gitmachine.opening import open_connected, open_new, reconnect
 from gitmachine.process import Process
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
-from gitmachine.sessions import SessionRecord
+from gitmachine.sessions import Registry, SessionRecord
 from gitmachine.status import Status, status_of
 from gitmachine.types import (
     ExecutionResult,
@@ -116,10 +116,14 @@ class GitMachine(SessionFiles):
         may be left out. Raises StateError when the machine is not live, SessionNotFound when nothing is known of it
         and `session` is not given, GitError when there is no checkout in it.
         """
+        known = await asyncio.to_thread(Registry().on_machine, machine.id or "")
+        if known is not None:
+            repository = repository or known.repository
+            options.setdefault("session", known.session)
         gm = cls(machine, repository, token, **options)
         if machine.state not in _LIVE:
             raise StateError(f"machine {machine.id} is {machine.state}: connect to a live one, or start() a new one")
-        session = gm._session = await open_connected(machine, gm._config, gm._deliver)
+        session = gm._session = await open_connected(machine, gm._config, known, gm._deliver)
         gm._logs = [
             LogEntry(record.command, record.result(), record.started)
             for record in await asyncio.to_thread(session.store.commands, _KEPT_LOG_ENTRIES)

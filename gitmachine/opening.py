@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from gitmachine.config import SessionConfig
 from gitmachine.errors import (
@@ -20,7 +19,7 @@ from gitmachine.errors import (
 from gitmachine.events import Event
 from gitmachine.git.branch import Ownership, SessionBranch, both
 from gitmachine.git.checkout import Checkout, Provision
-from gitmachine.git.remote import parse_remote, redact
+from gitmachine.git.remote import redact
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
 from gitmachine.observers import Observers
@@ -38,7 +37,7 @@ async def open_new(machine: Machine, config: SessionConfig, deliver: Deliver) ->
     """Machine up, repository in, branch checked out. When anything fails no machine is left running."""
     registry = Registry()
     store = await asyncio.to_thread(_store_for, registry, config)
-    vault = await Vault.open(registry.settings, config.remote, None if config.remote else store.id)
+    vault = await _vault_of(registry, config, store)
     async with store.lock.exclusive(config.lock_timeout):
         earlier = await _earlier(store)
         try:
@@ -49,15 +48,19 @@ async def open_new(machine: Machine, config: SessionConfig, deliver: Deliver) ->
     return session
 
 
-async def open_connected(machine: Machine, config: SessionConfig, deliver: Deliver) -> Session:
-    """The session that is on a live machine. Raises SessionNotFound, GitError."""
+async def open_connected(
+    machine: Machine, config: SessionConfig, known: SessionRecord | None, deliver: Deliver
+) -> Session:
+    """The session that is on a live machine. Raises SessionNotFound, ConfigurationError, GitError."""
     registry = Registry()
-    known = await asyncio.to_thread(registry.on_machine, machine.id or "")
     if known is None:
         return await _adopt(machine, config, registry, deliver)
-    config = _as_recorded(config, known)
+    if config.session != known.session:
+        raise ConfigurationError(f"machine {machine.id} has session {known.session!r}, not {config.session!r}")
+    if known.repository != (config.remote.url if config.remote else None):
+        raise ConfigurationError(f"machine {machine.id} has the repository {known.repository}")
     store = registry.store(known.id, _scrubber(config))
-    vault = await Vault.open(registry.settings, config.remote, known.vault)
+    vault = await _vault_of(registry, config, store)
     return _session(machine, config, vault, store, known, deliver)
 
 
@@ -87,6 +90,11 @@ def _store_for(registry: Registry, config: SessionConfig) -> SessionStore:
             if record.session == config.session and record.repository == config.remote.url:
                 return registry.store(record.id, scrub)
     return registry.create(config.session, scrub)
+
+
+async def _vault_of(registry: Registry, config: SessionConfig, store: SessionStore) -> Vault:
+    """The sessions of one remote share a vault; without a remote a session has its own."""
+    return await Vault.open(registry.settings, config.remote, None if config.remote else store.id)
 
 
 async def _earlier(store: SessionStore) -> SessionRecord | None:
@@ -229,7 +237,7 @@ async def _adopt(machine: Machine, config: SessionConfig, registry: Registry, de
     if not config.named:
         raise SessionNotFound(f"no session is known on machine {machine.id}: give session= and repository=")
     store = await asyncio.to_thread(registry.create, config.session, _scrubber(config))
-    vault = await Vault.open(registry.settings, config.remote, None if config.remote else store.id)
+    vault = await _vault_of(registry, config, store)
     record = _record(machine, config, vault, store, f"{await machine.home()}/repo", None)
     session = _session(machine, config, vault, store, record, deliver)
     remote = await _fetch(vault)
@@ -243,18 +251,6 @@ async def _adopt(machine: Machine, config: SessionConfig, registry: Registry, de
     session.record = record.model_copy(update={"base": base})
     await session.note(machine.state)
     return session
-
-
-def _as_recorded(config: SessionConfig, record: SessionRecord) -> SessionConfig:
-    """What the caller left out, from the record; what contradicts it is refused."""
-    if config.named and config.session != record.session:
-        raise ConfigurationError(f"machine {record.machine} has session {record.session!r}, not {config.session!r}")
-    remote = config.remote
-    if remote is None and record.repository is not None:
-        remote = parse_remote(record.repository, None)
-    if remote is not None and record.repository not in (None, remote.url):
-        raise ConfigurationError(f"machine {record.machine} has {record.repository}, not {remote.url}")
-    return replace(config, session=record.session, named=True, remote=remote)
 
 
 def _record(

@@ -271,6 +271,7 @@ class SessionBranch:
                 allow=tuple(allow),
                 guard=self._owner.guard,
                 time=datetime.now(UTC),
+                secrets=self._owner.secrets,
             ),
         )
         await self._vault.update_refs({self.ref("remote"): tip})

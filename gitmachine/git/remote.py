@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -56,10 +55,6 @@ class Credential:
             base64.urlsafe_b64encode(self.token.encode()).decode().rstrip("="),
         }  # fmt: skip
         return tuple(sorted(spellings, key=lambda text: (-len(text), text)))
-
-    def digest(self) -> str:
-        """Tells this credential from another without giving it away."""
-        return hashlib.sha256(f"{self.username}\0{self.token}".encode()).hexdigest()
 
     def _basic(self) -> str:
         return base64.b64encode(f"{self.username}:{self.token}".encode()).decode()

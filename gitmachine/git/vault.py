@@ -35,16 +35,16 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 def vault_name(remote: Remote | None) -> str:
-    """The directory of a remote's vault: something to read, and a hash of the URL and the credential.
+    """The directory of a remote's vault: something to read, and a hash of the URL.
 
-    Two credentials have two vaults, since they may not see the same.
+    The credential has no part in it, since many tokens live for an hour and the work must be found again after.
+    Who may not read the remote fails at the fetch that every session begins with, before any object is shared.
     """
     if remote is None:
         raise ConfigurationError("a vault without a remote needs a name")
-    identity = f"{remote.url}\0{remote.credential.digest() if remote.credential else ''}"
     readable = re.sub(r"^[a-z]+://|\.git$", "", remote.url)
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", readable).strip("-")[-60:].strip("-")
-    return f"{slug or 'repository'}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    return f"{slug or 'repository'}-{hashlib.sha256(remote.url.encode()).hexdigest()[:12]}"
 
 
 class Vault(ObjectStore):

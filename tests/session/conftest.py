@@ -1,0 +1,73 @@
+"""Sessions for the tests: on the embedded machine and on one of ten members, against a real remote."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from gitmachine import GitMachine, LocalMachine, Machine, MachineState
+from gitmachine.errors import GitMachineError
+from tests.providers.plain import PlainMachine
+from tests.support.git_server import TOKEN, GitServer, Repository, git_server
+
+__all__ = ["git_server"]
+
+MachineMaker = Callable[[], Machine]
+
+
+class Opener(Protocol):
+    """Starts a session and sees to it that its machine is gone after the test."""
+
+    async def __call__(self, repository: str | Repository | None = None, **options: Any) -> GitMachine: ...
+
+
+@pytest.fixture(params=[LocalMachine, PlainMachine], ids=["local", "ten_members"])
+def make_machine(request: pytest.FixtureRequest) -> MachineMaker:
+    maker: MachineMaker = request.param
+    return maker
+
+
+@pytest.fixture
+def project(git_server: GitServer) -> Repository:
+    return git_server.repository()
+
+
+@pytest.fixture
+async def session(make_machine: MachineMaker, project: Repository, state_dir: Path) -> AsyncIterator[Opener]:
+    """Opens sessions on `project`, unless another repository is named."""
+    machines: list[Machine] = []
+
+    async def opened(repository: str | Repository | None = None, **options: Any) -> GitMachine:
+        machine = options.pop("machine", None) or make_machine()
+        machines.append(machine)
+        chosen = project if repository is None else repository
+        if isinstance(chosen, Repository):
+            options.setdefault("token", TOKEN)
+            chosen = chosen.url
+        gm = GitMachine(machine, chosen, **{"session": "fix-1", **options})
+        await gm.start()
+        return gm
+
+    yield opened
+    for machine in machines:
+        with suppress(GitMachineError):
+            if machine.state is MachineState.PAUSED:
+                await machine.resume()
+        await machine.stop()
+
+
+async def said(gm: GitMachine) -> list[str]:
+    """The names of the events so far, without those of commands and checkpoints."""
+    quiet = {"command_started", "command_finished", "checkpointed"}
+    return [event.name for event in await gm.events() if event.name not in quiet]
+
+
+async def out(gm: GitMachine, command: str) -> str:
+    """What a command prints; it must succeed."""
+    result = await gm.run(command)
+    assert result.exit_code == 0, result
+    return result.stdout.rstrip("\n")
