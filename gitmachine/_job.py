@@ -60,9 +60,11 @@ list_tree() {
 }
 kill_tree() {
   list_tree
-  while [ -n "$tree" ]; do
+  passes=0
+  while [ -n "$tree" ] && [ "$passes" -lt 200 ]; do  # what is not ours to kill must not keep us for ever
     kill -s KILL $tree 2>/dev/null
     list_tree
+    passes=$((passes + 1))
   done
 }
 """

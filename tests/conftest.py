@@ -27,9 +27,11 @@ def session_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         environment.setenv("TMPDIR", str(path))
         environment.setattr(tempfile, "tempdir", str(path))
         yield path
-    leaks.assert_nothing_runs(str(path))
     left = sorted(entry.name for entry in path.iterdir())
-    leaks.remove_tree(path)
+    try:
+        leaks.assert_nothing_runs(str(path))
+    finally:
+        leaks.remove_tree(path)
     assert not left, f"temporary files left behind: {left}"
 
 
