@@ -79,7 +79,7 @@ async def test_a_fork_storm_ends_with_its_deadline(machine: LocalMachine) -> Non
 
 
 async def test_background_processes_live_on_and_never_die_of_a_closed_pipe(machine: LocalMachine) -> None:
-    await machine.execute("(n=0; while n=$((n+1)); do echo line $n; echo $n > ~/n; done) &")
+    await machine.execute("echo 0 > n; (n=0; while n=$((n+1)); do echo line $n; echo $n > ~/n; done) &")
     first = int(await machine.read_file("n") or 0)
     more = f'until [ "$(cat n)" -gt {first + 20_000} ] 2>/dev/null; do :; done'
     assert (await machine.execute(more, ExecuteOptions(timeout=30))).exit_code == 0

@@ -202,7 +202,9 @@ async def test_a_spare_is_made_without_the_hosts_files_and_within_its_time(state
 
 
 async def test_in_quiet_only_what_is_executed_runs(machine: LocalMachine) -> None:
-    await machine.execute("for i in 1 2 3; do (while :; do echo x >> busy; done) & done; setsid sleep 1000 &")
+    await machine.execute(
+        "touch busy; for i in 1 2 3; do (while :; do echo x >> busy; done) & done; setsid sleep 1000 &"
+    )
     states = "ps -eo stat=,args= | grep -E 'bash|sleep 1000' | grep -v -e grep -e ' -eo ' | cut -c1"
     async with machine.quiet():
         first = await machine.execute("stat -c %s busy; " + "sleep 0.2; stat -c %s busy")
@@ -215,7 +217,7 @@ async def test_in_quiet_only_what_is_executed_runs(machine: LocalMachine) -> Non
 
 
 async def test_quiet_in_quiet_ends_with_the_outer_one(machine: LocalMachine) -> None:
-    await machine.execute("(while :; do echo x >> busy; done) &")
+    await machine.execute("touch busy; (while :; do echo x >> busy; done) &")
     async with machine.quiet():
         async with machine.quiet():
             pass
