@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from gitmachine import settings as environment
-from gitmachine.errors import SessionNotFound
+from gitmachine.errors import ConfigurationError, SessionNotFound
 from gitmachine.events import EventLog
 from gitmachine.locks import FileLock
 from gitmachine.records import CorruptRecord, Record
@@ -149,11 +149,17 @@ class Registry:
         self.settings = settings or environment.load()
 
     def create(self, branch: str, scrub: Callable[[str], str] = str) -> SessionStore:
-        """A directory for a new session."""
+        """A directory for a new session. Raises ConfigurationError when the state directory cannot be written."""
         slug = re.sub(r"[^A-Za-z0-9]+", "-", branch).strip("-")[:40].strip("-") or "session"
         directory = self.settings.sessions / f"{slug}-{secrets.token_hex(3)}"
-        _private(self.settings.state_dir)
-        directory.mkdir(parents=True, mode=0o700)
+        try:
+            _private(self.settings.state_dir)
+            directory.mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the state directory {self.settings.state_dir} cannot be used: {error.strerror}; "
+                "set GITMACHINE_HOME to a directory that can be written"
+            ) from error
         return SessionStore(directory, scrub)
 
     def store(self, session_id: str, scrub: Callable[[str], str] = str) -> SessionStore:

@@ -35,7 +35,7 @@ async def demo_place() -> AsyncIterator[Path]:
     """A directory for everything, and the state directory in force for this program."""
     # 0711: machines of root run as another user, who has to get to their homes.
     place = Path(tempfile.mkdtemp(prefix="gitmachine-demo-"))
-    place.chmod(0o711)
+    os.chmod(place, 0o711)  # noqa: S103 - see above
     before = os.environ.get("GITMACHINE_HOME")
     os.environ["GITMACHINE_HOME"] = str(place / "state")
     try:

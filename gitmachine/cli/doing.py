@@ -13,7 +13,7 @@ import click
 
 from gitmachine.cli.exits import Exit, exit_for
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
-from gitmachine.cli.pipes import silence_closed_output
+from gitmachine.cli.pipes import silence
 from gitmachine.cli.screen import answer_json, plain
 from gitmachine.errors import GitMachineError
 
@@ -65,5 +65,5 @@ def _as_ours(error: OSError) -> GitMachineError:
 
 
 def _closed_pipe() -> Exit:
-    silence_closed_output()
+    silence(sys.stdout.fileno())
     return Exit.CLOSED_PIPE

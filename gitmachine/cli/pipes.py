@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import sys
 import threading
 from collections.abc import Callable
 
@@ -46,6 +45,7 @@ class Pipe:
                 while view:
                     view = view[os.write(self._descriptor, view) :]
             except OSError:
+                silence(self._descriptor)
                 self._tell(self._lost)
             self._tell(lambda done=done: done.done() or done.set_result(None))  # type: ignore[misc]  # bound per turn
 
@@ -59,8 +59,8 @@ class Pipe:
             self._loop.call_soon_threadsafe(callback)
 
 
-def silence_closed_output() -> None:
-    """After the reader has gone: lets the interpreter flush into nothing instead of complaining at its exit."""
+def silence(descriptor: int) -> None:
+    """After the reader has gone: what is still written goes nowhere, instead of raising at the interpreter's exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)

@@ -12,7 +12,7 @@ from gitmachine.cli.doing import as_data, say, tell
 from gitmachine.cli.entering import Entered, Entry, enter, leave_as_found
 from gitmachine.cli.exits import Exit
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
-from gitmachine.cli.pipes import Pipe, silence_closed_output
+from gitmachine.cli.pipes import Pipe
 from gitmachine.cli.screen import QUIET_EVENTS, Screen, answer_json
 from gitmachine.errors import GitMachineError
 from gitmachine.types import ExecutionResult, MachineState, PushOutcome
@@ -86,7 +86,6 @@ async def _execute(request: Request, entered: Entered) -> tuple[ExecutionResult 
     except asyncio.CancelledError:
         if not closed:
             raise
-        silence_closed_output()
         return None, True
     except Interrupted as interrupt:
         await _keep(entered, interrupt)

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from gitmachine.cli.pipes import silence
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SHORT = 12
 QUIET_EVENTS = frozenset({"checkpointed", "command_started", "command_finished", "reconnected", "stopping"})
@@ -84,9 +86,15 @@ class Screen:
     def __init__(self, *, silent: bool = False, hide: frozenset[str] = frozenset(), stderr: bool = True) -> None:
         from rich.console import Console
 
+        class Patient(Console):
+            """Goes on when its reader has gone; its base class would end the program in the middle of a session."""
+
+            def on_broken_pipe(self) -> None:
+                silence(self.file.fileno())
+
         self._silent = silent
         self._hide = hide
-        self._console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+        self._console = Patient(stderr=stderr, highlight=False, soft_wrap=True)
 
     def event(self, event: str, data: dict[str, Any], gm: object = None) -> None:
         """Fits `on_event`."""

@@ -1,0 +1,59 @@
+"""Every program of the cookbook runs as it stands, and does what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkouts import checkout as checkout
+from tests.support.checkouts import git
+
+COOKBOOK = Path(__file__).parents[1] / "cookbook"
+SAID = {
+    "quickstart.py": ("+goodbye", "exit 0 stdout 1", "committed"),
+    "refusals.py": ("No such file or directory", "Connection refused", "Read-only file system"),
+    "fire_and_forget.py": (),
+    "watch_events.py": ("1 started", "command 1 ended with 0", "'Be seen' is", "the remote has watched", "stopped"),
+    "pause_and_come_back.py": ("paused\n", "running and still counting", "remote"),
+    "custom_provider.py": ("from a provider of ten members",),
+}
+BRANCHES = {
+    "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
+    "watch_events.py": ("watched", "watched.txt", "seen"),
+    "pause_and_come_back.py": ("patient", "work.txt", "work"),
+    "custom_provider.py": ("anywhere", "mine.txt", "from a provider of ten members"),
+    "fire_and_forget.py": ("long-task", "result.txt", "done"),
+}
+
+
+def _run(program: str, *words: str) -> str:
+    command = [sys.executable, "-W", "error", str(COOKBOOK / program), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+def test_every_program_is_run_here() -> None:
+    assert {path.name for path in COOKBOOK.glob("*.py")} == set(SAID)
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("program", [name for name, said in SAID.items() if said])
+def test_a_program_of_the_cookbook(program: str, checkout: Path) -> None:
+    said = _run(program, str(checkout))
+    assert not [words for words in SAID[program] if words not in said], said
+    if program in BRANCHES:
+        branch, path, content = BRANCHES[program]
+        assert git(checkout, "show", f"{branch}:{path}") == content
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_fire_and_forget_is_two_programs(checkout: Path) -> None:
+    machine = _run("fire_and_forget.py", "start", str(checkout)).strip()
+    assert _run("fire_and_forget.py", "finish", machine) == "exit 0\npushed\n"
+    branch, path, content = BRANCHES["fire_and_forget.py"]
+    assert git(checkout, "show", f"{branch}:{path}") == content
