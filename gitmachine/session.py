@@ -82,13 +82,14 @@ class Session:
     @asynccontextmanager
     async def reading(self, call: str) -> AsyncIterator[None]:
         """Held by what only looks. Goes on beside running commands; a paused machine is treated as by `alone`."""
-        state = self.machine.state
-        require(state, [MachineState.RUNNING, MachineState.PAUSED], call)
-        if state is MachineState.PAUSED:
-            async with self.alone(call):
-                yield
-            return
-        async with self.store.lock.shared(self.config.lock_timeout), self._capturing():
+        require(self.machine.state, [MachineState.RUNNING, MachineState.PAUSED], call)
+        async with self.store.lock.shared(self.config.lock_timeout):
+            # Asked with the lock held: before, the machine may have been running only for somebody's operation.
+            if self.machine.state is MachineState.RUNNING:
+                async with self._capturing():
+                    yield
+                return
+        async with self.alone(call):
             yield
 
     def _capturing(self) -> AbstractAsyncContextManager[None]:

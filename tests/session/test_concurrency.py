@@ -11,6 +11,14 @@ from tests.session.conftest import Opener, out
 from tests.support.git_server import TOKEN, Repository
 
 
+async def started(gm: GitMachine) -> None:
+    """Returns once the command under way has made its mark."""
+    async with asyncio.timeout(60):
+        while True:
+            if "started.txt" in await gm.diff():
+                return
+
+
 async def test_two_git_operations_at_once_on_a_paused_machine_both_succeed(session: Opener) -> None:
     gm = await session()
     await gm.run("echo work > work.txt")
@@ -48,11 +56,10 @@ async def test_commands_run_beside_one_another(session: Opener) -> None:
 
 async def test_a_diff_does_not_wait_for_a_running_command(session: Opener) -> None:
     gm = await session()
-    await gm.run("mkfifo /tmp/gate-$PPID 2>/dev/null; mkfifo ../gate")
+    await gm.run("mkfifo ../gate")
     running = asyncio.create_task(gm.run("echo started > started.txt; cat ../gate"))
     async with asyncio.timeout(60):
-        while "started.txt" not in await gm.diff():
-            await asyncio.sleep(0)
+        await started(gm)
         await gm.run("echo > ../gate")
         assert (await running).exit_code == 0
 
@@ -61,9 +68,8 @@ async def test_who_waits_too_long_for_his_turn_is_told_so(session: Opener) -> No
     gm = await session(lock_timeout=0.2)
     await gm.run("mkfifo ../gate")
     running = asyncio.create_task(gm.run("echo > started.txt; cat ../gate"))
-    while "started.txt" not in await gm.diff():
-        await asyncio.sleep(0)
-    with pytest.raises(SessionBusy, match="within 0.2 s"):
+    await started(gm)
+    with pytest.raises(SessionBusy, match=r"within 0\.2 s"):
         await gm.commit()
     await gm.run("echo > ../gate")
     await running
@@ -84,8 +90,7 @@ async def test_two_programs_can_drive_one_session(session: Opener, project: Repo
 async def test_a_cancelled_command_is_dead_and_the_session_goes_on(session: Opener) -> None:
     gm = await session()
     running = asyncio.create_task(gm.run("echo > started.txt; sleep 1000"))
-    while "started.txt" not in await gm.diff():
-        await asyncio.sleep(0)
+    await started(gm)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -164,7 +164,7 @@ async def test_the_work_reaches_the_session_branch_whatever_the_agent_did_to_its
     assert (await said(gm))[-3:] == ["pushed", "stopping", "stopped"]
 
 
-@pytest.mark.parametrize("name", ["src", "README.md", "a;id", "a$(touch pwned)", "x'y", "ünï", "deep/er/name"])
+@pytest.mark.parametrize("name", ["src", "README.md", "a;id", "a$(id)", "x'y", "ünï", "deep/er/name"])
 async def test_a_session_may_be_named_like_a_path_or_like_a_command(
     session: Opener, project: Repository, name: str
 ) -> None:
