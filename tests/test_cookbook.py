@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_a_program_of_the_cookbook(program: str, checkout: Path) -> None:
     if program in BRANCHES:
         branch, path, content = BRANCHES[program]
         assert git(checkout, "show", f"{branch}:{path}") == content
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_the_readme_shows_what_the_first_program_prints(checkout: Path) -> None:
+    shown = (COOKBOOK.parent / "README.md").read_text().partition("it prints:\n\n```text\n")[2].partition("```")[0]
+    said = _run("quickstart.py", str(checkout))
+    assert re.sub("[0-9a-f]{40}", "SHA", said) == re.sub("[0-9a-f]{40}", "SHA", shown)
 
 
 @pytest.mark.usefixtures("state_dir")
