@@ -130,6 +130,7 @@ async def _recover(place: Place, session: str, trial: Trial) -> None:
         said = (await recovering.stderr.read()).decode()
         if await recovering.wait() != 0:
             trial.problems.append(f"recovery failed: {line.decode().strip()} {said[-3000:]}")
+            return
     heads = place.repository.heads()
     if session not in heads:
         trial.problems.append("the recovered session was not pushed")
