@@ -26,6 +26,7 @@ from gitmachine.git.guard import Guard
 from gitmachine.machine import Machine
 from gitmachine.observers import call
 from gitmachine.opening import open_connected, open_new, reconnect
+from gitmachine.past import logs_of
 from gitmachine.process import Process
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
@@ -43,6 +44,7 @@ from gitmachine.types import (
 
 _RUN_FIELDS = frozenset(field.name for field in fields(RunOptions))
 _KEPT_LOG_ENTRIES = 1000
+_LOG_ENTRIES_AT_CONNECT = 200
 _LIVE = (MachineState.RUNNING, MachineState.PAUSED)
 
 
@@ -124,10 +126,7 @@ class GitMachine(SessionFiles):
         if machine.state not in _LIVE:
             raise StateError(f"machine {machine.id} is {machine.state}: connect to a live one, or start() a new one")
         session = gm._session = await open_connected(machine, gm._config, known, gm._deliver)
-        gm._logs = [
-            LogEntry(record.command, record.result(), record.started)
-            for record in await asyncio.to_thread(session.store.commands, _KEPT_LOG_ENTRIES)
-        ]
+        gm._logs = await logs_of(session.branch.chain, _LOG_ENTRIES_AT_CONNECT)
         await session.tell(ev.Reconnected(id=machine.id))
         return gm
 
@@ -335,10 +334,13 @@ class GitMachine(SessionFiles):
         return result
 
     async def spawn(self, command: str, options: RunOptions | None = None, **keywords: Any) -> Process:
-        """Starts a background command in the checkout. It survives between calls; a pause freezes it."""
+        """Starts a background command in the checkout. It survives between calls; a pause freezes it.
+
+        When it has ended it comes into the history, at its `wait()` or at the next commit, pause or stop.
+        """
         session = self._opened("spawn()")
         async with session.sharing("spawn()"):
-            return await self._machine.spawn(command, self._run_options(options, keywords).execute_options())
+            return await session.spawn(command, self._run_options(options, keywords))
 
     async def update(self, env: Mapping[str, str] | None = None, on_update: Hook = None) -> None:
         """Adds to the environment of the commands to come, then calls `on_update`."""

@@ -18,6 +18,7 @@ from gitmachine.errors import (
 )
 from gitmachine.events import Event
 from gitmachine.git.branch import Ownership, SessionBranch, both
+from gitmachine.git.chain import Draft
 from gitmachine.git.checkout import Checkout, Provision
 from gitmachine.git.remote import redact
 from gitmachine.git.vault import RemoteState, Vault
@@ -138,10 +139,10 @@ async def _bring_up(
     await session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
     await _provision(session, remote, commit, objects)
     if goes_on:
-        await session.branch.restore()
+        await session.branch.restore_files()
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
-    await session.branch.capture()
+    await session.branch.capture(Draft("start", "start"))
     default = remote.heads.get(remote.default_branch or "")
     if objects is not None and default is not None:
         await session.branch.checkout.keep_spare(vault.path.name, default, objects)
@@ -246,7 +247,7 @@ async def _adopt(machine: Machine, config: SessionConfig, registry: Registry, de
     remote = await _fetch(vault)
     base = remote.heads.get(config.session) or _base_commit(config, remote)
     await session.branch.record_base(base, remote.heads.get(config.session), tip=base)
-    captured = await session.branch.capture()
+    captured = await session.branch.capture(Draft("start", "start"))
     if captured.history.unreadable is not None:
         raise GitError(
             f"machine {machine.id} has no readable checkout at {record.repo_path}: {captured.history.unreadable}"
@@ -293,7 +294,7 @@ def _session(
     env_secrets = [v for n, v in config.env.items() if _SECRET_NAME.search(n) and len(v) >= _SHORTEST_SECRET]
     owner = Ownership(store.id, record.session, config.identity, config.guard, (*config.secrets, *env_secrets))
     branch = SessionBranch(vault, Checkout(machine, record.repo_path), owner)
-    return Session(machine, config, store, record, branch, Observers(store.events, deliver))
+    return Session(machine, config, store, record, branch, Observers(store.events, deliver), owner.secrets)
 
 
 def _scrubber(config: SessionConfig) -> Callable[[str], str]:

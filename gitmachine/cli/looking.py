@@ -18,6 +18,7 @@ from gitmachine.doctor import examine
 from gitmachine.events import Event, Unknown
 from gitmachine.git_machine import GitMachine
 from gitmachine.observers import Observers
+from gitmachine.past import recorded_chain
 from gitmachine.sessions import Registry, SessionStore
 from gitmachine.status import Status
 from gitmachine.types import MachineState
@@ -102,14 +103,15 @@ async def diff(name: str | None, base: str, paths: Sequence[str], *, stat: bool,
 
 
 async def log(name: str | None, last: int, *, as_json: bool) -> None:
-    store = await _store(name)
-    commands = await asyncio.to_thread(store.commands, last)
+    chain = await recorded_chain((await finding.session(name)).record)
+    entries = [entry for entry in await chain.entries(last) if entry.number]
     if as_json:
-        answer_json([command.model_dump(mode="json") for command in commands])
+        answer_json([entry.model_dump(mode="json") | {"sha": entry.sha} for entry in entries])
         return
-    for command in commands:
-        ending = "timed out" if command.timed_out else f"exit {command.exit_code}"
-        answer(f"{command.number:>4}  {ending:<9} {command.duration:>8.2f} s  {_one_line(command.command)}")
+    for entry in entries:
+        code = "-" if entry.exit_code is None else f"exit {entry.exit_code}"
+        ending = "timed out" if entry.timed_out else code
+        answer(f"{entry.number:>4}  {ending:<9} {entry.duration:>8.2f} s  {_one_line(entry.command)}")
 
 
 def _one_line(text: str) -> str:

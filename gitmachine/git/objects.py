@@ -6,13 +6,15 @@ about itself has no say here.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from gitmachine.errors import ConfigurationError, VaultError
+from gitmachine.git import loose
 from gitmachine.git.environment import EMPTY_TREE
 from gitmachine.git.host import HostGit
 from gitmachine.git.parse import SHA, Change, Commit, changes_of, compose_commit, kinds_of, refs_of
@@ -77,8 +79,25 @@ class ObjectStore:
         Raises: ConfigurationError for a message or identity that git cannot store.
         """
         raw = compose_commit(_sha(tree), [_sha(parent) for parent in parents], identity, message, when)
-        answer = await self._git.run("hash-object", "-t", "commit", "-w", "--stdin", git_dir=self.store, stdin=raw)
-        return Commit(answer.text, raw)
+        (name,) = await self.write_objects([("commit", raw)])
+        return Commit(name, raw)
+
+    async def write_objects(self, contents: Sequence[tuple[str, bytes]]) -> list[str]:
+        """Writes objects, given as (kind, content), durable on return; their names. Raises: VaultError."""
+        try:
+            return await asyncio.to_thread(loose.write, self.store / "objects", contents)
+        except OSError as error:
+            raise VaultError(
+                f"the vault {self.store.parent} cannot be written: {error.strerror}; mend that and try again"
+            ) from error
+
+    async def contents(self, expressions: Sequence[str]) -> list[bytes | None]:
+        """The content of each object that an expression such as `SHA:path` names; None where there is none."""
+        if not expressions:
+            return []
+        asked = "".join(f"{expression}\n" for expression in expressions).encode()
+        answer = await self._git.run("cat-file", "--batch", git_dir=self.store, stdin=asked)
+        return _in_order(answer.stdout)
 
     async def raw_commit(self, sha: str) -> bytes:
         """The bytes of a commit object. Raises: VaultError when there is no such commit."""
@@ -126,6 +145,14 @@ class ObjectStore:
         ):  # fmt: skip
             yield chunk
 
+    async def pack_of(self, shas: Sequence[str]) -> AsyncIterator[bytes]:
+        """A pack of just these objects."""
+        async for chunk in self._git.stream(
+            "pack-objects", "--stdout", "--delta-base-offset", "-q",
+            git_dir=self.store, stdin="".join(f"{_sha(sha)}\n" for sha in shas).encode(),
+        ):  # fmt: skip
+            yield chunk
+
     async def _refs(self, repository: Path, *prefixes: str) -> dict[str, str]:
         answer = await self._git.run("for-each-ref", "--format=%(objectname) %(refname)", *prefixes, git_dir=repository)
         return refs_of(answer.stdout)
@@ -146,15 +173,24 @@ def _index_line(path: bytes, entry: tuple[str, str] | None) -> bytes:
 
 
 def _contents(answer: bytes) -> dict[str, bytes]:
-    """Takes the answer of `cat-file --batch` apart."""
-    found: dict[str, bytes] = {}
+    """By name what `cat-file --batch` answered."""
+    return {name: content for name, content in _answers(answer) if content is not None}
+
+
+def _in_order(answer: bytes) -> list[bytes | None]:
+    """What `cat-file --batch` answered, question by question."""
+    return [content for _, content in _answers(answer)]
+
+
+def _answers(answer: bytes) -> Iterator[tuple[str, bytes | None]]:
     position = 0
     while position < len(answer):
         end = answer.index(b"\n", position)
-        head = answer[position:end].decode().split(" ")
+        head = answer[position:end].decode("utf-8", "replace").rsplit(" ", 2)
         position = end + 1
-        if head[1] != "missing":
-            size = int(head[2])
-            found[head[0]] = answer[position : position + size]
-            position += size + 1
-    return found
+        if head[-1] == "missing":
+            yield head[0], None
+            continue
+        size = int(head[2])
+        yield head[0], answer[position : position + size]
+        position += size + 1
