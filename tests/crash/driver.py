@@ -27,7 +27,7 @@ async def drive(repository: str, session: str) -> None:
         say(f"begun {number}")
         result = await gm.run(command(number))
         if result.exit_code != 0:
-            raise AssertionError(f"command {number} failed: {result}")
+            raise MachineError(f"command {number} failed: {result}")  # on a full disk, for one
         say(f"finished {number}")
         await between(gm, number)
     await gm.stop()

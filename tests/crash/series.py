@@ -48,17 +48,22 @@ def _end_machines(state: Path) -> None:
     asyncio.run(end())
 
 
-def series(instants: int, seed: int, tell: Callable[[Trial], None]) -> tuple[list[Trial], list[str]]:
+def series(
+    instants: int, seed: int, tell: Callable[[Trial], None], only: str | None = None
+) -> tuple[list[Trial], list[str]]:
     """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults."""
     chance = random.Random(seed)
-    chosen = faults()
+    chosen = [fault for fault in faults() if only in (None, fault.name)]
     plan = [(chosen[n % len(chosen)], Instant.any(chance)) for n in range(instants)]
-    trials = _run([item for item in plan if not isinstance(item[0], DiskFull)], tell, small_disk=False)
-    on_small_disk = [item for item in plan if isinstance(item[0], DiskFull)]
-    if on_small_disk:
-        more = _run(on_small_disk, tell, small_disk=True)
-        trials = (trials[0] + more[0], trials[1] + more[1])
-    return trials
+    trials: list[Trial] = []
+    corruption: list[str] = []
+    for small_disk in (False, True):
+        part = [item for item in plan if isinstance(item[0], DiskFull) is small_disk]
+        if part:
+            more, found = _run(part, tell, small_disk=small_disk)
+            trials += more
+            corruption += found
+    return trials, corruption
 
 
 def _run(
