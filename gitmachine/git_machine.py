@@ -30,6 +30,7 @@ from gitmachine.past import logs_of
 from gitmachine.process import Process
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
+from gitmachine.session_history import SessionHistory
 from gitmachine.sessions import Registry, SessionRecord
 from gitmachine.status import Status, status_of
 from gitmachine.types import (
@@ -48,7 +49,7 @@ _LOG_ENTRIES_AT_CONNECT = 200
 _LIVE = (MachineState.RUNNING, MachineState.PAUSED)
 
 
-class GitMachine(SessionFiles):
+class GitMachine(SessionFiles, SessionHistory):
     """A session: a branch of a repository, checked out in a machine.
 
     `start()` brings the machine up and the repository in; `run()` works in it; `commit()`, `pause()`, `stop()` and,
@@ -259,14 +260,23 @@ class GitMachine(SessionFiles):
 
     # --- git --------------------------------------------------------------------------------------------
 
-    async def diff(self, base: str = "HEAD", paths: Sequence[str] | None = None, *, stat: bool = False) -> str:
+    async def diff(
+        self,
+        base: str | int = "HEAD",
+        paths: Sequence[str] | None = None,
+        *,
+        stat: bool = False,
+        to: str | int | None = None,
+    ) -> str:
         """The working tree, untracked files included, against HEAD, "session" (where it began), a branch or a commit.
 
-        A patch as text, or with `stat` its summary. Disturbs nothing in the checkout. Raises BranchNotFound.
+        A number, or "#3", is an entry of the history; `to` compares with something else than the working tree. A
+        patch as text, or with `stat` its summary. Disturbs nothing in the checkout. Raises BranchNotFound,
+        CheckpointNotFound.
         """
         session = self._opened("diff()")
         async with session.reading("diff()"):
-            return await session.branch.diff(base, paths or (), stat=stat)
+            return await session.branch.diff(base, paths or (), stat=stat, to=to)
 
     async def commit(self, message: str | None = None, *, paths: Sequence[str] | None = None) -> str | None:
         """Puts all changes, or those below `paths`, on the session branch; its id, or None if there was nothing.

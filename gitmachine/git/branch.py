@@ -131,12 +131,18 @@ class SessionBranch:
         await self._vault.update_refs(updates)
         return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
 
-    async def record(self, draft: Draft) -> HistoryEntry:
-        """An entry in the history for something that left no checkpoint. Raises VaultError."""
+    async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
+        """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
         refs = await self.refs()
-        entry = await self.chain.write(draft, Effect(tip=refs.get("tip")), refs.get("history"))
+        entry = await self.chain.write(draft, effect or Effect(tip=refs.get("tip")), refs.get("history"))
         await self._vault.update_refs({self.ref("history"): entry.sha})
         return entry
+
+    async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
+        """An entry for changes since the tree `before` that came by no command: by a file call, say."""
+        changes = await self._vault.changes(before, captured.tree) if before else ()
+        effect = Effect(before, captured.tree, captured.checkpoint, captured.tip, changes)
+        return await self.record(Draft("outside", "changes outside of commands"), effect)
 
     async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
         if files_only:

@@ -67,6 +67,8 @@ class HistoryEntry(BaseModel):
     checkpoint: str | None = None
     tip: str | None = None
     """The session branch afterwards."""
+    target: int | None = None
+    """The entry that a rewind went back to, or that a fork began at."""
     changed: int = 0
     """How many files."""
     files: tuple[FileChange, ...] = ()
@@ -94,6 +96,7 @@ class Draft:
     stdout: str = ""
     stderr: str = ""
     output_path: str | None = None
+    target: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,7 @@ def _composed(draft: Draft, effect: Effect, number: int) -> HistoryEntry:
         tree=effect.tree,
         checkpoint=effect.checkpoint,
         tip=effect.tip,
+        target=draft.target,
         changed=len(listed),
         files=tuple(FileChange(path=path, status=status) for path, status in listed[:_LISTED_FILES]),
         stdout_bytes=len(draft.stdout.encode("utf-8", "replace")),

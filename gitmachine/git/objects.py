@@ -93,11 +93,36 @@ class ObjectStore:
 
     async def contents(self, expressions: Sequence[str]) -> list[bytes | None]:
         """The content of each object that an expression such as `SHA:path` names; None where there is none."""
+        return [found[2] if found else None for found in await self.objects(expressions)]
+
+    async def objects(self, expressions: Sequence[str]) -> list[tuple[str, str, bytes] | None]:
+        """The same, with name and kind before the content."""
         if not expressions:
             return []
         asked = "".join(f"{expression}\n" for expression in expressions).encode()
         answer = await self._git.run("cat-file", "--batch", git_dir=self.store, stdin=asked)
-        return _in_order(answer.stdout)
+        return list(_answers(answer.stdout))
+
+    async def kinds_at(self, commit: str, path: bytes) -> tuple[str, str] | None:
+        """Mode and object of a path in a commit; None when it is not there."""
+        answer = await self._git.run(
+            "ls-tree", "-z", "--full-tree", _sha(commit), "--", os.fsdecode(path), git_dir=self.store
+        )
+        head, _, name = answer.stdout.partition(b"\0")[0].partition(b"\t")
+        if name != path:
+            return None
+        mode, _, sha = head.decode().split(" ")
+        return mode, sha
+
+    async def counted(self, old: str, new: str) -> tuple[int, int, int]:
+        """Between two trees: files that differ, lines added, lines taken away. A binary file has no lines."""
+        answer = await self._git.run(
+            "diff", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", _sha(old), _sha(new),
+            git_dir=self.store,
+        )  # fmt: skip
+        rows = [row.split(b"\t") for row in answer.stdout.split(b"\0") if row]
+        added = sum(int(row[0]) for row in rows if row[0] != b"-")
+        return len(rows), added, sum(int(row[1]) for row in rows if row[1] != b"-")
 
     async def raw_commit(self, sha: str) -> bytes:
         """The bytes of a commit object. Raises: VaultError when there is no such commit."""
@@ -174,23 +199,19 @@ def _index_line(path: bytes, entry: tuple[str, str] | None) -> bytes:
 
 def _contents(answer: bytes) -> dict[str, bytes]:
     """By name what `cat-file --batch` answered."""
-    return {name: content for name, content in _answers(answer) if content is not None}
+    return {found[0]: found[2] for found in _answers(answer) if found is not None}
 
 
-def _in_order(answer: bytes) -> list[bytes | None]:
-    """What `cat-file --batch` answered, question by question."""
-    return [content for _, content in _answers(answer)]
-
-
-def _answers(answer: bytes) -> Iterator[tuple[str, bytes | None]]:
+def _answers(answer: bytes) -> Iterator[tuple[str, str, bytes] | None]:
+    """What `cat-file --batch` answered, question by question: name, kind and content."""
     position = 0
     while position < len(answer):
         end = answer.index(b"\n", position)
         head = answer[position:end].decode("utf-8", "replace").rsplit(" ", 2)
         position = end + 1
         if head[-1] == "missing":
-            yield head[0], None
+            yield None
             continue
         size = int(head[2])
-        yield head[0], answer[position : position + size]
+        yield head[0], head[1], answer[position : position + size]
         position += size + 1
