@@ -358,8 +358,8 @@ async def test_a_tree_that_would_write_into_the_git_directory_does_not_arrive(
     home: Home, opened: Opening, tmp_path: Path
 ) -> None:
     """The vault would not take such objects; should it ever have some, the fetch refuses them, too."""
-    from gitmachine.git.user_checkout import UserCheckout
     from gitmachine.errors import GitError
+    from gitmachine.git.user_checkout import UserCheckout
     from tests.support.git_server import git_bytes
     from tests.support.maker import tree_entry
 
