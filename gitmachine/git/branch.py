@@ -128,14 +128,15 @@ class SessionBranch:
             entry = await self.chain.write(draft, Effect(have, tree, checkpoint, tip, changes), refs.get("history"))
         new = {"files": checkpoint, "tip": tip, "history": entry.sha if entry else None}
         updates = {self.ref(name): sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
-        await self._vault.update_refs(updates)
+        await self._vault.update_refs(updates, durable=updates.keys() != {self.ref("history")})
         return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
 
     async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
         """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
         refs = await self.refs()
-        entry = await self.chain.write(draft, effect or Effect(tip=refs.get("tip")), refs.get("history"))
-        await self._vault.update_refs({self.ref("history"): entry.sha})
+        effect = effect or Effect(tip=refs.get("tip"))
+        entry = await self.chain.write(draft, effect, refs.get("history"))
+        await self._vault.update_refs({self.ref("history"): entry.sha}, durable=effect.changed)
         return entry
 
     async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
@@ -200,12 +201,16 @@ class SessionBranch:
             self._trees[commit] = await self._vault.tree_of(commit)
         return self._trees[commit]
 
-    async def restore_files(self) -> restoring.Restored:
+    async def is_uncommitted(self) -> bool:
+        """The last checkpoint has files that the session branch has not."""
+        refs = await self.refs()
+        return "files" in refs and await self._tree(refs["files"]) != await self._tree(refs.get("tip"))
+
+    async def restore_files(self, *, objects: str | None = None) -> None:
         """Puts back into a fresh checkout of the tip what was captured and never committed. Raises GitError."""
         refs = await self.refs()
-        if "files" not in refs:
-            return restoring.Restored()
-        return await self.restore(await self._tree(refs.get("tip")), await self._tree(refs["files"]))
+        if "files" in refs:
+            await self.restore(await self._tree(refs.get("tip")), await self._tree(refs["files"]), objects=objects)
 
     # --- commit -----------------------------------------------------------------------------------------
 

@@ -109,6 +109,11 @@ class Effect:
     tip: str | None = None
     changes: Sequence[Change] = ()
 
+    @property
+    def changed(self) -> bool:
+        """There is work in it. The mere word that a command ran may wait for the disk."""
+        return self.tree != self.before
+
 
 class Chain:
     """The entries of one session in its vault."""
@@ -133,7 +138,7 @@ class Chain:
             loose.object_name("tree", tree), [parent] if parent else [], self._identity, _message(entry), ended
         )
         blobs = [("blob", content) for _, content in contents]
-        names = await self._vault.write_objects([*blobs, ("tree", tree), ("commit", commit)])
+        names = await self._vault.write_objects([*blobs, ("tree", tree), ("commit", commit)], durable=effect.changed)
         self._last = entry.model_copy(update={"sha": names[-1]})
         return self._last
 
@@ -164,6 +169,10 @@ class Chain:
         if found is None:
             raise CheckpointNotFound(f"there is no checkpoint {number}: history() has 0 to {newest.number}")
         return await self._require(found)
+
+    async def newest(self) -> HistoryEntry | None:
+        """The last entry; None in a session from before there was a history."""
+        return await self._at(await self._vault.resolve(self._ref))
 
     async def outputs(self, entries: Sequence[HistoryEntry]) -> list[tuple[str, str]]:
         """stdout and stderr of each entry, as they were kept."""

@@ -30,10 +30,11 @@ def tree_content(entries: Sequence[tuple[str, str, str]]) -> bytes:
     return b"".join(f"{mode} {name}".encode() + b"\0" + bytes.fromhex(sha) for name, mode, sha in ordered)
 
 
-def write(objects: Path, contents: Sequence[tuple[str, bytes]]) -> list[str]:
-    """Writes (kind, content) into an object directory, durable on return; gives their names.
+def write(objects: Path, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
+    """Writes (kind, content) into an object directory and gives their names.
 
-    Objects that are there as files already are left as they are. Blocks. Raises OSError.
+    With `durable` they are on disk on return; without it a power cut, but no killed process, can undo it. Objects
+    that are there as files already are left as they are. Blocks. Raises OSError.
     """
     names = [object_name(kind, content) for kind, content in contents]
     written: list[tuple[Path, Path]] = []
@@ -42,15 +43,23 @@ def write(objects: Path, contents: Sequence[tuple[str, bytes]]) -> list[str]:
             target = objects / name[:2] / name[2:]
             if not target.exists():
                 written.append((_write_one(target, _framed(kind, content)), target))
-        _flush([temporary for temporary, _ in written])
+        if durable:
+            _flush([temporary for temporary, _ in written])
         for temporary, target in written:
             temporary.replace(target)
-        _flush(sorted({target.parent for _, target in written}))
+        if durable:
+            _flush(sorted({target.parent for _, target in written}))
     except BaseException:
         for temporary, _ in written:
             temporary.unlink(missing_ok=True)
         raise
     return names
+
+
+def flush(objects: Path, names: Sequence[str]) -> None:
+    """Makes objects durable that were written without. One that has been packed meanwhile is passed over. Blocks."""
+    paths = [path for name in names if (path := objects / name[:2] / name[2:]).exists()]
+    _flush([*paths, *sorted({path.parent for path in paths})])
 
 
 def _framed(kind: str, content: bytes) -> bytes:

@@ -27,6 +27,7 @@ class ObjectStore:
     def __init__(self, git: HostGit, store: Path) -> None:
         self._git = git
         self.store = store
+        self._unflushed: list[str] = []
 
     async def tree_of(self, commit: str) -> str:
         """The tree of a commit, or of a tag; a tree is its own."""
@@ -82,10 +83,20 @@ class ObjectStore:
         (name,) = await self.write_objects([("commit", raw)])
         return Commit(name, raw)
 
-    async def write_objects(self, contents: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Writes objects, given as (kind, content), durable on return; their names. Raises: VaultError."""
+    async def write_objects(self, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
+        """Writes objects, given as (kind, content), with `durable` to disk; their names. Raises: VaultError.
+
+        Those that were written without are flushed by the next that is written with.
+        """
+        directory = self.store / "objects"
         try:
-            return await asyncio.to_thread(loose.write, self.store / "objects", contents)
+            names = await asyncio.to_thread(loose.write, directory, contents, durable=durable)
+            if not durable:
+                self._unflushed += names
+            elif self._unflushed:
+                unflushed, self._unflushed = self._unflushed, []
+                await asyncio.to_thread(loose.flush, directory, unflushed)
+            return names
         except OSError as error:
             raise VaultError(
                 f"the vault {self.store.parent} cannot be written: {error.strerror}; mend that and try again"
