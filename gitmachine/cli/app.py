@@ -11,6 +11,7 @@ import click
 from gitmachine.cli.doing import do
 from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import described
+from gitmachine.cli.home import COMMANDS as HOME_COMMANDS
 
 _EPILOG = f"""\b
 A command's own exit code is passed through. Otherwise:
@@ -268,3 +269,7 @@ def demo_command() -> None:
     from gitmachine.cli.demo import demo
 
     do(demo())
+
+
+for command in HOME_COMMANDS:
+    cli.add_command(command)
