@@ -39,6 +39,8 @@ class Started(Event):
     repo_path: str
     sha: str | None = None
     """The commit the session stands on; None in an empty repository."""
+    offline: bool = False
+    """The remote could not be reached: the session goes on from what the vault has."""
 
 
 class Paused(Event):

@@ -65,10 +65,10 @@ async def rewind(session: Session, number: int) -> Rewind:
 
 async def standing(session: Session, captured: Captured) -> HistoryEntry:
     """The entry that has what was just captured; changes that came by no command get one of their own."""
-    last = await session.branch.chain.entry(-1)
-    if last.tree == captured.tree:
-        return last
-    return await session.branch.note_outside(last.tree, captured)
+    newest = await session.branch.chain.newest()
+    if newest is not None and newest.tree == captured.tree:
+        return newest
+    return await session.branch.note_outside(newest.tree if newest else None, captured)
 
 
 async def _checked(session: Session, target: HistoryEntry, captured: Captured, before: int) -> tuple[str, ...]:

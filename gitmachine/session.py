@@ -69,6 +69,8 @@ class Session:
     observers: Observers
     secrets: tuple[str, ...] = ()
     """Never to be written into the history, in any spelling."""
+    offline: bool = False
+    """The remote was out of reach when the session was opened."""
 
     # --- whose turn it is -------------------------------------------------------------------------------
 
@@ -93,7 +95,7 @@ class Session:
         async with (
             self.store.lock.exclusive(self.config.lock_timeout),
             self._while_running(call),
-            self._capturing(),
+            self.capturing(),
         ):
             yield
 
@@ -104,13 +106,14 @@ class Session:
         async with self.store.lock.shared(self.config.lock_timeout):
             # Asked with the lock held: before, the machine may have been running only for somebody's operation.
             if self.machine.state is MachineState.RUNNING:
-                async with self._capturing():
+                async with self.capturing():
                     yield
                 return
         async with self.alone(call):
             yield
 
-    def _capturing(self) -> AbstractAsyncContextManager[None]:
+    def capturing(self) -> AbstractAsyncContextManager[None]:
+        """Held while the working tree is read and the history written."""
         return self.store.capture_lock.exclusive(self.config.lock_timeout)
 
     @asynccontextmanager
@@ -149,6 +152,7 @@ class Session:
         return captured
 
     async def commit(self, message: str | None, paths: Sequence[str] | None = None) -> CommitOutcome:
+        await self.settle()
         outcome = await self.branch.commit(message, paths)
         withheld = [{"path": os.fsdecode(item.path), "reason": item.reason} for item in outcome.withheld]
         if outcome.sha is not None:
@@ -162,10 +166,10 @@ class Session:
 
     async def make_durable(self, message: str) -> None:
         """An automatic commit where the session makes them, else a checkpoint."""
-        await self.settle()
         if self.config.auto_commit:
             await self.commit(message)
         else:
+            await self.settle()
             await self.capture()
 
     async def push(self, allow: Iterable[str] = ()) -> PushOutcome:
@@ -196,7 +200,7 @@ class Session:
         """The last capture, then the pause. Raises CaptureFailed, VaultError, and leaves the machine running."""
         async with self.store.lock.exclusive(self.config.lock_timeout):
             require(self.machine.state, [MachineState.RUNNING], "pause()")
-            async with self._capturing(), self.machine.quiet():
+            async with self.capturing(), self.machine.quiet():
                 await self.make_durable(message)
             await self.machine.pause()
             await self.note(MachineState.PAUSED)
@@ -275,7 +279,7 @@ class Session:
         )
 
     async def _checkpoint_after(self, draft: Draft) -> HistoryEntry:
-        async with self._capturing():
+        async with self.capturing():
             if self.config.checkpoint != "command":
                 return await self.branch.record(draft)
             try:
@@ -313,7 +317,7 @@ class Session:
                 await self._note_end(known, None)
 
     async def _ended(self, process_id: str, result: ExecutionResult) -> None:
-        async with self._capturing():
+        async with self.capturing():
             for known in await self._background.pending():
                 if known.id == process_id:
                     await self._note_end(known, result)

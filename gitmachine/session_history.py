@@ -65,6 +65,13 @@ class SessionHistory(ABC):
         blame = Blame(session.branch.vault, session.branch.chain, refs["files"], refs.get("base"))
         return await blame.file(name, checkpoint)
 
+    async def changed_since(self, number: int) -> tuple[int, int, int]:
+        """Files that differ from what entry `number` left, lines added, and lines taken away."""
+        session = self._opened("changed_since()")
+        async with session.reading("changed_since()"):
+            captured = await session.capture()
+            return await session.branch.vault.counted(await session.branch.tree_at(number), captured.tree)
+
     async def verify(self) -> Verification:
         """Reads the whole history again and compares it with the event log: what was altered or is missing.
 

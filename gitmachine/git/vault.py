@@ -106,6 +106,12 @@ class Vault(ObjectStore):
                 await asyncio.sleep(pause)
         return await self._fetch_once(self.remote)
 
+    async def last_known(self, default_branch: str | None) -> RemoteState:
+        """What the remote had when it was last fetched. Its default branch is the caller's to know."""
+        ours = await self._refs(self.upstream)
+        heads = below(ours, "refs/heads/")
+        return RemoteState(heads, below(ours, "refs/tags/"), default_branch if default_branch in heads else None)
+
     async def ask_remote(self, *branches: str) -> RemoteState:
         """What the remote has now, without fetching it; of the branches named, or all."""
         if self.remote is None:
