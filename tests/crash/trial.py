@@ -176,12 +176,12 @@ def fsck(place: Place) -> list[str]:
 
 
 @asynccontextmanager
-async def program(place: Place, verb: str, session: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(place: Place, verb: str, session: str, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`tests.crash.driver` as a process of its own, which does not outlive the context."""
     names = ("PATH", "TMPDIR", "LANG", "HOME")
     env = {name: os.environ[name] for name in names if name in os.environ}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.crash.driver", verb, place.repository.url, session,
+        sys.executable, "-m", "tests.crash.driver", verb, place.repository.url, session, *more,
         cwd=ROOT, env={**env, "GITMACHINE_HOME": str(place.state)},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
