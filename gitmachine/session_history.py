@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import posixpath
 from abc import ABC, abstractmethod
 
 from gitmachine.errors import FileError
-from gitmachine.events import CommandFinished, Rewound
 from gitmachine.git.blame import Blame, BlameLine
 from gitmachine.git.chain import HistoryEntry
-from gitmachine.git.verify import Verification, verify
+from gitmachine.git.verify import Verification
+from gitmachine.past import verification
 from gitmachine.rewinding import Rewind, rewind
 from gitmachine.session import Session
 
@@ -78,10 +77,7 @@ class SessionHistory(ABC):
         Needs no machine.
         """
         session = self._opened("verify()")
-        events = await asyncio.to_thread(session.store.events.read)
-        told = [event for event in events if isinstance(event, CommandFinished | Rewound) and event.entry]
-        expected = {event.entry: event.number for event in told}
-        return await verify(session.branch.vault, session.branch.ref("history"), expected)
+        return await verification(session.branch.vault, session.store)
 
     def _relative(self, path: str) -> str:
         name = posixpath.relpath(posixpath.join(self.path, path), self.path)

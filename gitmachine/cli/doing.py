@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from gitmachine.actor import acting
 from gitmachine.cli.exits import Exit, exit_for
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
 from gitmachine.cli.pipes import silence
@@ -22,7 +23,8 @@ from gitmachine.errors import AuthenticationFailed, GitMachineError, PushHeld
 def do(work: Coroutine[Any, Any, int | None], *, as_json: bool = False) -> NoReturn:
     """Runs a command to its end and leaves with its exit code. An error is a message, never a traceback."""
     try:
-        code = asyncio.run(until_interrupted(work))
+        with acting("cli"):
+            code = asyncio.run(until_interrupted(work))
         sys.stdout.flush()
     except GitMachineError as error:
         code = tell(error, as_json=as_json)
