@@ -242,6 +242,8 @@ class Vault(ObjectStore):
     async def _transaction(self, commands: Sequence[str]) -> None:
         if not commands:
             return
+        names = [command.split("\0")[0].split(" ", 1)[1] for command in commands]
+        await asyncio.to_thread(loose_refs.clear, self.store, names)
         try:
             await self._git.run(
                 "update-ref", "--stdin", "-z", git_dir=self.store,
