@@ -21,7 +21,7 @@ from pathlib import Path
 from gitmachine.errors import GitMachineError, MachineNotFound, SessionBusy
 from gitmachine.leases import LEASE, last_held
 from gitmachine.records import CorruptRecord, NewerRecord
-from gitmachine.rescuing import keep_files, keep_unclaimed
+from gitmachine.rescuing import UNCLAIMED, keep_unclaimed, keep_work
 from gitmachine.sessions import Registry, SessionRecord
 from gitmachine.settings import Settings
 from gitmachine.types import MachineState
@@ -252,19 +252,20 @@ async def _end_machine(settings: Settings, finding: Finding) -> str:
     machine = await LocalMachine.remains(finding.name, state_dir=settings.state_dir)
     known = registry.on_machine(finding.name)
     if known is None:
-        ref = await keep_unclaimed(settings, machine, leavings.CHECKOUT)
+        kept = ""
+        if await asyncio.to_thread((finding.path / "home" / "repo").is_dir):
+            kept = await keep_unclaimed(settings, machine, leavings.CHECKOUT)
         await machine.stop()
-        return f"its files are in the vault: unclaimed, {ref}"
+        return f"its files are in the vault {UNCLAIMED!r}: {kept}" if kept else "it had no checkout"
     store = registry.store(known.id)
     async with store.lock.exclusive(_LOCK_WAIT_S), store.capture_lock.exclusive(_LOCK_WAIT_S):
         record = await asyncio.to_thread(store.load)
-        kept = ""
-        if (settings.machines / finding.name / "home" / "repo").is_dir():
-            kept = await keep_files(settings, record, machine)
+        if record.machine != finding.name:
+            return "its session has gone on elsewhere; the next gc finds it alone"
+        kept = await keep_work(settings, record, machine)
         await machine.stop()
-        if record.machine == finding.name:
-            await asyncio.to_thread(store.save, record.model_copy(update={"state": MachineState.STOPPED}))
-    return f"its files are in the vault: {record.vault}, {kept}" if kept else "it had no checkout"
+        await asyncio.to_thread(store.save, record.model_copy(update={"state": MachineState.STOPPED}))
+    return f"its files are in the vault {record.vault!r}: {kept}"
 
 
 async def _remove_machine(settings: Settings, finding: Finding) -> str:
