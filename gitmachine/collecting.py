@@ -316,17 +316,15 @@ def _remove(path: Path) -> None:
 
 def _collect_obvious(settings: Settings, deadline: float) -> int:
     count = 0
-    for path in _obvious(settings):
+    for store in settings.vaults.glob("*/*.git"):
+        for pattern in ("objects/tmp_objdir-*", "gm-index-*", "gm-ref-*"):
+            for path in store.glob(pattern):
+                if time.monotonic() > deadline:
+                    return count
+                if _untouched(path):
+                    with suppress(OSError):
+                        _remove(path)
+                        count += 1
         if time.monotonic() > deadline:
             break
-        with suppress(OSError):
-            _remove(path)
-            count += 1
     return count
-
-
-def _obvious(settings: Settings) -> Iterator[Path]:
-    """Small things that can hold no work."""
-    for store in settings.vaults.glob("*/*.git"):
-        for pattern in ("objects/tmp_objdir-*", "gm-index-*"):
-            yield from (path for path in store.glob(pattern) if _untouched(path))
