@@ -1,7 +1,7 @@
 """A sandboxed machine with a git repository in it: every session is a branch, nothing is lost, no secret goes in.
 
-`import gitmachine` costs pydantic and the standard library. Providers, and the SDKs they need, load when they are
-first asked for.
+`import gitmachine` needs pydantic and the standard library, and loads them, as it does providers and the SDKs that
+they need, when they are first asked for.
 """
 
 from __future__ import annotations
@@ -37,13 +37,7 @@ from gitmachine.errors import (
     StateError,
     VaultError,
 )
-from gitmachine.events import Event
-from gitmachine.git.guard import Guard
-from gitmachine.git_machine import GitMachine
 from gitmachine.machine import Machine
-from gitmachine.process import Process
-from gitmachine.sessions import Registry, SessionRecord
-from gitmachine.status import Status
 from gitmachine.types import (
     Capabilities,
     ExecuteOptions,
@@ -57,11 +51,25 @@ from gitmachine.types import (
 )
 
 if TYPE_CHECKING:
+    from gitmachine.events import Event
+    from gitmachine.git.guard import Guard
+    from gitmachine.git_machine import GitMachine
     from gitmachine.machines.local import Limits, LocalMachine
+    from gitmachine.process import Process
+    from gitmachine.sessions import Registry, SessionRecord
+    from gitmachine.status import Status
 
+# What takes time to load, most of it pydantic's.
 _LAZY = {
+    "Event": "gitmachine.events",
+    "GitMachine": "gitmachine.git_machine",
+    "Guard": "gitmachine.git.guard",
     "Limits": "gitmachine.machines.local",
     "LocalMachine": "gitmachine.machines.local",
+    "Process": "gitmachine.process",
+    "Registry": "gitmachine.sessions",
+    "SessionRecord": "gitmachine.sessions",
+    "Status": "gitmachine.status",
 }
 
 __all__ = [
@@ -115,5 +123,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

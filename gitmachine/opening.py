@@ -134,8 +134,11 @@ async def _bring_up(
     session = _session(machine, config, vault, store, record, deliver)
     commit, base = await _where_to_begin(config, vault, session.branch, remote, earlier)
     objects = await machine.share_objects(vault.upstream_objects)
+    goes_on = earlier is not None and commit == (await session.branch.refs()).get("tip")
     await session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
     await _provision(session, remote, commit, objects)
+    if goes_on:
+        await session.branch.restore()
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
     await session.branch.capture()

@@ -154,7 +154,8 @@ class Registry:
         directory = self.settings.sessions / f"{slug}-{secrets.token_hex(3)}"
         try:
             _private(self.settings.state_dir)
-            directory.mkdir(parents=True, mode=0o700)
+            directory.parent.mkdir(exist_ok=True, mode=0o700)
+            directory.mkdir(mode=0o700)
         except OSError as error:
             raise ConfigurationError(
                 f"the state directory {self.settings.state_dir} cannot be used: {error.strerror}; "

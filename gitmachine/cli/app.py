@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gitmachine.cli.doing import do
-from gitmachine.cli.entering import Entry
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import described
 
 _EPILOG = f"""\b

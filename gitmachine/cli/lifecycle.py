@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gitmachine.cli import finding
-from gitmachine.cli.entering import Entered, Entry, enter
+from gitmachine.cli.entering import Entered, enter
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.finding import Found
 from gitmachine.cli.screen import QUIET_EVENTS, Screen, answer, answer_json
 from gitmachine.errors import ConfigurationError

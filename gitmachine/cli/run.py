@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitmachine.cli.doing import as_data, say, tell
-from gitmachine.cli.entering import Entered, Entry, enter, leave_as_found
+from gitmachine.cli.entering import Entered, enter, leave_as_found
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import Exit
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
 from gitmachine.cli.pipes import Pipe

@@ -173,6 +173,13 @@ class SessionBranch:
             self._trees[commit] = await self._vault.tree_of(commit)
         return self._trees[commit]
 
+    async def restore(self) -> None:
+        """Puts back into a fresh checkout of the tip what was captured and never committed. Raises GitError."""
+        refs = await self.refs()
+        tip, tree = refs.get("tip"), await self._tree(refs.get("files"))
+        if "files" in refs and tree != await self._tree(tip):
+            await self._checkout.restore(tree, self._vault.pack([tree], without=[tip] if tip else []))
+
     # --- commit -----------------------------------------------------------------------------------------
 
     async def commit(self, message: str | None = None, paths: Sequence[str] | None = None) -> CommitOutcome:

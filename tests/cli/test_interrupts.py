@@ -76,14 +76,13 @@ def test_a_session_outlives_the_program_that_was_killed(gitmachine: CommandLine,
 
 def test_a_session_outlives_its_machine(gitmachine: CommandLine, checkout: Path) -> None:
     gitmachine("start", "--session", "s")
-    gitmachine("run", "--session", "s", "echo kept > work")
-    gitmachine("commit", "s")
+    gitmachine("run", "--session", "s", "echo kept > work; rm hello.txt")
     (directory,) = Path(os.environ["GITMACHINE_HOME"]).glob("machines/*")
     os.kill(MachineRecord.load(directory / "machine.json").init.pid, signal.SIGKILL)
     os.kill(InitRecord.load(directory / "observer.json").pid, signal.SIGKILL)
     wait_until(lambda: [s["state"] for s in gitmachine.json("ls")["sessions"]] == ["lost"])
-    done = gitmachine("run", "--session", "s", "cat work")
-    assert done.stdout == "kept\n"
+    done = gitmachine("run", "--session", "s", "cat work; git status --short")
+    assert done.stdout == "kept\n D hello.txt\n?? work\n"
     assert git(checkout, "show", "s:work") == "kept"
 
 

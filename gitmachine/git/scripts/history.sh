@@ -6,6 +6,9 @@ umask 077
 unset GIT_DIR GIT_WORK_TREE
 export GIT_DIR="$GM_REPO/.git"
 [ -d "$GIT_DIR" ] || { echo "there is no .git directory" >&2; exit 72; }
+# Whatever else they are, a pipe for example, would hang every git command.
+[ -f "$GIT_DIR/config" ] || { echo ".git/config is not a file" >&2; exit 72; }
+[ -f "$GIT_DIR/HEAD" ] || { echo ".git/HEAD is not a file" >&2; exit 72; }
 refs=$(git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash) || exit 73
 case $refs in *refs/stash)
     # All stashes but the newest live in its reflog only.
@@ -16,7 +19,7 @@ $stashes" ;;
 esac
 # Reading HEAD costs no process. A branch without commits is in it and not among the refs.
 head=
-[ -f "$GIT_DIR/HEAD" ] && { read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ]; } || { echo "HEAD cannot be read" >&2; exit 73; }
+read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ] || { echo ".git/HEAD cannot be read" >&2; exit 73; }
 case $head in
     "ref: "*)
         ref=${head#ref: }
