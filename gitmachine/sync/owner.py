@@ -50,30 +50,13 @@ class OwnerLoop:
                 "a call without await was made on the very loop that would have to carry it out, and would wait for "
                 "ever: in a coroutine use `await` and the session of `gitmachine.GitMachine`"
             )
-        job = self._start(work)
-        try:
-            return job.done.result()
-        except BaseException:
-            if not job.done.done():  # it is the wait that was interrupted
-                job.cancel()
-                concurrent.futures.wait([job.done], CANCEL_LIMIT_S)
-            raise
+        return self._start(work).result()
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """The same for a caller on any loop, which goes on meanwhile."""
         if self.owns_this_thread():
             return await work
-        job = self._start(work)
-        waiter = asyncio.wrap_future(job.done)
-        try:
-            return await asyncio.shield(waiter)
-        except asyncio.CancelledError:
-            if not job.done.done():
-                job.cancel()
-                await asyncio.wait([waiter], timeout=CANCEL_LIMIT_S)
-            if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # seen: the cancellation is what the caller hears of
-            raise
+        return await self._start(work).awaited()
 
     def owns_this_thread(self) -> bool:
         """Whether the caller is on the loop's thread."""
@@ -90,15 +73,13 @@ class OwnerLoop:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_CLOSE_LIMIT_S)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> _Job[T]:
+    def _start(self, work: Coroutine[Any, Any, T]) -> Job[T]:
         try:
             with self._starting:
-                job = _Job(self._running_loop(), work)
-                job.start()
+                return Job.start(self._running_loop(), work)
         except StateError:
             work.close()
             raise
-        return job
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._pid != os.getpid():
@@ -118,8 +99,8 @@ class OwnerLoop:
         return self._loop
 
 
-class _Job(Generic[T]):
-    """One coroutine on the loop. `done` is settled only when it has really ended, its cleanup included."""
+class Job(Generic[T]):
+    """One coroutine on the loop of another thread. `done` is settled when it has really ended, cleanup included."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
         self._loop = loop
@@ -128,15 +109,43 @@ class _Job(Generic[T]):
         self.done: concurrent.futures.Future[T] = concurrent.futures.Future()
         self.done.set_running_or_notify_cancel()
 
-    def start(self) -> None:
-        self._loop.call_soon_threadsafe(self._begin, context=contextvars.copy_context())
+    @classmethod
+    def start(cls, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> Job[T]:
+        """Has `loop` run `work`, with the caller's context variables. Raises RuntimeError when it is closed."""
+        job = cls(loop, work)
+        loop.call_soon_threadsafe(job._begin, context=contextvars.copy_context())
+        return job
+
+    def result(self) -> T:
+        """Blocks until it is done. When the wait is interrupted, so is the work, and its cleanup is waited for."""
+        try:
+            return self.done.result()
+        except BaseException:
+            if not self.done.done():
+                self.cancel()
+                concurrent.futures.wait([self.done], CANCEL_LIMIT_S)
+            raise
+
+    async def awaited(self) -> T:
+        """Waits on the caller's own loop. When the caller is cancelled, so is the work, as in `result`."""
+        waiter = asyncio.wrap_future(self.done)
+        try:
+            return await asyncio.shield(waiter)
+        except asyncio.CancelledError:
+            if not self.done.done():
+                self.cancel()
+                await asyncio.wait([waiter], timeout=CANCEL_LIMIT_S)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # seen: the cancellation is what the caller hears of
+            raise
+
+    def cancel(self) -> None:
+        """Asks the work to end; `done` tells when it has."""
+        self._loop.call_soon_threadsafe(self._cancel)
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._work)
         self._task.add_done_callback(self._settle)
-
-    def cancel(self) -> None:
-        self._loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
         assert self._task is not None

@@ -129,6 +129,11 @@ class GitMachine:
         return self._asynchronous.session
 
     @property
+    def timeout(self) -> float | None:
+        """Seconds that bound a command which brings no bound of its own."""
+        return self._asynchronous.timeout
+
+    @property
     def record(self) -> SessionRecord:
         """What the registry has of this session. Raises StateError before `start()`."""
         return self._asynchronous.record
