@@ -19,7 +19,7 @@ from langchain_gitmachine.threads import stop_safely
 WORKING_DIR = "/home/user/repo"
 
 
-class GitMachineSandboxProvider(SandboxProvider):
+class GitMachineSandboxProvider(SandboxProvider):  # type: ignore[misc]  # an application's class, without types here
     """Sessions on LocalMachine: `get_or_create` starts one or takes one up, `delete` pushes and ends it.
 
     Options: `repository`, `session`, `network` and whatever else gitmachine.GitMachine takes. The token comes from the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.tools.base import BaseToolkit
@@ -44,4 +45,6 @@ def make_tools(
     wanted = ALL_TOOLS if include is None else tuple(include)
     if unknown := {*wanted, *exclude} - set(ALL_TOOLS):
         raise ConfigurationError(f"no tool is named {', '.join(sorted(unknown))}; there are {', '.join(ALL_TOOLS)}")
-    return [TOOLS[name](sessions=sessions, limits=limits) for name in wanted if name not in exclude]
+    # As Any: the name and description have their defaults in each class, which the type of the base does not say.
+    kinds: list[Any] = [TOOLS[name] for name in wanted if name not in exclude]
+    return [kind(sessions=sessions, limits=limits) for kind in kinds]

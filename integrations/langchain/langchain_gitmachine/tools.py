@@ -10,12 +10,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import ConfigDict, Field
 
 from gitmachine import GitMachine, GitMachineError
+from langchain_gitmachine.arguments import Arguments
 from langchain_gitmachine.reach import Reach, Sessions
 from langchain_gitmachine.streams import Stream
 
@@ -51,8 +52,11 @@ class GitMachineTool(BaseTool):
     sessions: Sessions = Field(exclude=True, repr=False)
 
     @abstractmethod
-    async def use(self, gm: GitMachine, stream: Stream, **arguments: Any) -> Answer:
-        """Does it, on the session's own loop. May raise GitMachineError, OSError, UnicodeError."""
+    async def use(self, gm: GitMachine, stream: Stream, asked: Any) -> Answer:
+        """Does what was `asked` (the arguments' own type), on the session's own loop.
+
+        May raise GitMachineError, OSError, UnicodeError.
+        """
 
     def _run(self, *, runtime: Any = None, **arguments: Any) -> Answer:
         with _told_to_the_model():
@@ -63,10 +67,10 @@ class GitMachineTool(BaseTool):
             return await self.sessions.acall(runtime, lambda reach: self._use(reach, runtime, arguments))
 
     async def _use(self, reach: Reach, runtime: Any, arguments: dict[str, Any]) -> Answer:
-        stream = Stream(runtime)
+        stream, asked = Stream(runtime), cast(type[Arguments], self.args_schema).model_validate(arguments)
         await reach.events.begin(reach.gm)
         try:
-            return await self.use(reach.gm, stream, **arguments)
+            return await self.use(reach.gm, stream, asked)
         finally:
             await reach.events.tell(reach.gm, stream)
 

@@ -23,12 +23,14 @@ class Run(GitMachineTool):
     )
     args_schema: ArgsSchema | None = args.RunArguments
 
-    async def use(
-        self, gm: GitMachine, stream: Stream, *, command: str, timeout: float | None = None, cwd: str | None = None
-    ) -> Answer:
-        limit = self.limits.bound(timeout, gm.timeout)
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.RunArguments) -> Answer:
+        limit = self.limits.bound(asked.timeout, gm.timeout)
         result = await gm.run(
-            command, cwd=cwd, timeout=limit, on_stdout=_to(stream, "stdout"), on_stderr=_to(stream, "stderr")
+            asked.command,
+            cwd=asked.cwd,
+            timeout=limit,
+            on_stdout=_to(stream, "stdout"),
+            on_stderr=_to(stream, "stderr"),
         )
         stdout, stderr = render.share(result.stdout, result.stderr, self.limits.max_output_chars)
         cut = result.truncated or (stdout, stderr) != (result.stdout, result.stderr)
@@ -42,12 +44,10 @@ class ReadFile(GitMachineTool):
     description: str = "Reads a text file of the repository."
     args_schema: ArgsSchema | None = args.ReadFileArguments
 
-    async def use(
-        self, gm: GitMachine, stream: Stream, *, path: str, start_line: int = 1, max_lines: int = 2000
-    ) -> Answer:
-        text = await gm.read_file(path)
-        shown = render.file_text(text, start_line, max_lines, self.limits.max_output_chars)
-        return shown, artifacts.FileArtifact(path=path, size=len(text))
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.ReadFileArguments) -> Answer:
+        text = await gm.read_file(asked.path)
+        shown = render.file_text(text, asked.start_line, asked.max_lines, self.limits.max_output_chars)
+        return shown, artifacts.FileArtifact(path=asked.path, size=len(text))
 
 
 class WriteFile(GitMachineTool):
@@ -55,10 +55,12 @@ class WriteFile(GitMachineTool):
     description: str = "Writes a whole text file of the repository, a new one or over the one there is."
     args_schema: ArgsSchema | None = args.WriteFileArguments
 
-    async def use(self, gm: GitMachine, stream: Stream, *, path: str, content: str) -> Answer:
-        await gm.write_file(path, content)
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.WriteFileArguments) -> Answer:
+        await gm.write_file(asked.path, asked.content)
         await make_durable(gm)
-        return f"wrote {len(content)} characters to {path}", artifacts.FileArtifact(path=path, size=len(content))
+        return f"wrote {len(asked.content)} characters to {asked.path}", artifacts.FileArtifact(
+            path=asked.path, size=len(asked.content)
+        )
 
 
 class EditFile(GitMachineTool):
@@ -68,10 +70,10 @@ class EditFile(GitMachineTool):
     )
     args_schema: ArgsSchema | None = args.EditFileArguments
 
-    async def use(self, gm: GitMachine, stream: Stream, *, path: str, old: str, new: str) -> Answer:
-        await gm.edit_file(path, old, new)
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.EditFileArguments) -> Answer:
+        await gm.edit_file(asked.path, asked.old, asked.new)
         await make_durable(gm)
-        return f"replaced in {path}", artifacts.FileArtifact(path=path, size=len(new))
+        return f"replaced in {asked.path}", artifacts.FileArtifact(path=asked.path, size=len(asked.new))
 
 
 class ListFiles(GitMachineTool):
@@ -79,10 +81,10 @@ class ListFiles(GitMachineTool):
     description: str = "Lists the names in a directory of the repository."
     args_schema: ArgsSchema | None = args.ListFilesArguments
 
-    async def use(self, gm: GitMachine, stream: Stream, *, path: str = ".") -> Answer:
-        found = await gm.list_files(path)
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.ListFilesArguments) -> Answer:
+        found = await gm.list_files(asked.path)
         shown = render.shorten("\n".join(found), self.limits.max_output_chars)
-        return shown or "[the directory is empty]", artifacts.ListArtifact(path=path, names=found)
+        return shown or "[the directory is empty]", artifacts.ListArtifact(path=asked.path, names=found)
 
 
 class Status(GitMachineTool):
@@ -90,7 +92,7 @@ class Status(GitMachineTool):
     description: str = "Tells the session's branch, the files that were changed and whether there is something to push."
     args_schema: ArgsSchema | None = args.Arguments
 
-    async def use(self, gm: GitMachine, stream: Stream) -> Answer:
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.Arguments) -> Answer:
         status = await gm.status()
         shown = render.shorten(render.status_text(status), self.limits.max_output_chars)
         return shown, artifacts.status_artifact(status)
@@ -101,16 +103,8 @@ class Diff(GitMachineTool):
     description: str = "Shows what was changed in the repository, new files included, as a patch."
     args_schema: ArgsSchema | None = args.DiffArguments
 
-    async def use(
-        self,
-        gm: GitMachine,
-        stream: Stream,
-        *,
-        base: str = "HEAD",
-        paths: list[str] | None = None,
-        stat: bool = False,
-    ) -> Answer:
-        diff = await gm.diff(base, paths, stat=stat)
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.DiffArguments) -> Answer:
+        diff = await gm.diff(asked.base, asked.paths, stat=asked.stat)
         shown = render.shorten(diff, self.limits.max_output_chars)
         return shown or "no changes", artifacts.DiffArtifact(diff=diff, truncated=shown != diff)
 
@@ -120,8 +114,8 @@ class Logs(GitMachineTool):
     description: str = "Lists the commands that were run in this session, with their exit codes and the output's ends."
     args_schema: ArgsSchema | None = args.LogsArguments
 
-    async def use(self, gm: GitMachine, stream: Stream, *, last: int = 10) -> Answer:
-        entries = gm.logs()[-last:]
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.LogsArguments) -> Answer:
+        entries = gm.logs()[-asked.last :]
         return render.logs_text(entries, self.limits.max_output_chars), artifacts.logs_artifact(entries)
 
 
@@ -130,10 +124,10 @@ class Commit(GitMachineTool):
     description: str = "Commits all changes, new files included, to the session's branch. Does not push."
     args_schema: ArgsSchema | None = args.CommitArguments
 
-    async def use(self, gm: GitMachine, stream: Stream, *, message: str) -> Answer:
-        sha = await gm.commit(message)
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.CommitArguments) -> Answer:
+        sha = await gm.commit(asked.message)
         shown = f"committed {sha[:12]}" if sha else "nothing was committed: there are no changes that may be"
-        return shown, artifacts.CommitArtifact(sha=sha, message=message if sha else None)
+        return shown, artifacts.CommitArtifact(sha=sha, message=asked.message if sha else None)
 
 
 class Push(GitMachineTool):
@@ -141,7 +135,7 @@ class Push(GitMachineTool):
     description: str = "Pushes the session's commits to its branch on the remote."
     args_schema: ArgsSchema | None = args.Arguments
 
-    async def use(self, gm: GitMachine, stream: Stream) -> Answer:
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.Arguments) -> Answer:
         outcome = await gm.push()
         return render.push_text(outcome, gm.session), artifacts.push_artifact(outcome)
 
@@ -151,7 +145,7 @@ class Pull(GitMachineTool):
     description: str = "Merges what is new on the session's branch on the remote; conflicts are left in the files."
     args_schema: ArgsSchema | None = args.Arguments
 
-    async def use(self, gm: GitMachine, stream: Stream) -> Answer:
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.Arguments) -> Answer:
         outcome = await gm.pull()
         return render.pull_text(outcome), artifacts.pull_artifact(outcome)
 
@@ -164,7 +158,7 @@ class Pause(GitMachineTool):
     )
     args_schema: ArgsSchema | None = args.Arguments
 
-    async def use(self, gm: GitMachine, stream: Stream) -> Answer:
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.Arguments) -> Answer:
         await gm.pause()
         return "paused", artifacts.StateArtifact(state=gm.state.value, session=gm.session)
 
@@ -174,7 +168,7 @@ class Resume(GitMachineTool):
     description: str = "Lets a paused machine go on."
     args_schema: ArgsSchema | None = args.Arguments
 
-    async def use(self, gm: GitMachine, stream: Stream) -> Answer:
+    async def use(self, gm: GitMachine, stream: Stream, asked: args.Arguments) -> Answer:
         await gm.resume()
         return "running", artifacts.StateArtifact(state=gm.state.value, session=gm.session)
 
