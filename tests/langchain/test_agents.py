@@ -30,10 +30,10 @@ FIXED = "def add(a, b):\n    return a + b\n"
 def the_fix() -> list[AIMessage]:
     """What a good agent does."""
     return [
-        calls(names.RUN, command="python3 check.py"),
+        calls(names.RUN, command="python3 -B check.py"),
         calls(names.READ_FILE, path="calc.py"),
         calls(names.EDIT_FILE, path="calc.py", old="a - b", new="a + b"),
-        calls(names.RUN, command="python3 check.py"),
+        calls(names.RUN, command="python3 -B check.py"),
         calls(names.COMMIT, message="Add, do not subtract"),
         calls(names.PUSH),
         says("Fixed."),
@@ -82,10 +82,10 @@ async def test_so_does_a_graph_with_a_checkpointer(gm: GitMachine, project: Repo
 def deep_fix(path: str) -> list[AIMessage]:
     """The same with the tools of deepagents."""
     return [
-        calls("execute", command="python3 check.py"),
+        calls("execute", command="python3 -B check.py"),
         calls("read_file", file_path=f"{path}/calc.py"),
         calls("edit_file", file_path=f"{path}/calc.py", old_string="a - b", new_string="a + b"),
-        calls("execute", command="python3 check.py"),
+        calls("execute", command="python3 -B check.py"),
         calls("execute", command="seq 1 200000"),
         says("Fixed."),
     ]
@@ -112,7 +112,7 @@ async def _check_deep(gm: GitMachine, state: Any) -> None:
     assert kept.stdout.endswith("199999\n200000\n")
     assert "large_tool_results" not in await gm.machine.list_files("/")
     assert [change.path for change in (await gm.status()).changes] == ["calc.py"]
-    assert [entry.command for entry in gm.logs()] == ["python3 check.py", "python3 check.py", "seq 1 200000"]
+    assert [entry.command for entry in gm.logs()] == ["python3 -B check.py", "python3 -B check.py", "seq 1 200000"]
 
 
 def test_so_does_a_deep_agent_without_await(plain: sync.GitMachine) -> None:
@@ -179,10 +179,13 @@ async def machines_left(state_dir: Path) -> AsyncIterator[None]:
 async def test_a_crash_leaves_no_machine_and_loses_no_work(
     project: Repository, script: list[Any], error: type[Exception]
 ) -> None:
-    with pytest.raises(error):
+    async def work() -> None:
         async with GitMachine(LocalMachine(), project.url, TOKEN, session="fix-1") as gm:
             agent = create_agent(model(*script), [*GitMachineToolkit(machine=gm).get_tools(), broken])
             await agent.ainvoke(HUMAN, {"recursion_limit": 9})
+
+    with pytest.raises(error):
+        await work()
     assert project.git("show", "fix-1:work.txt") == "work"
 
 
