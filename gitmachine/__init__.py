@@ -14,6 +14,7 @@ from gitmachine.errors import (
     BranchNotFound,
     CallbackError,
     CaptureFailed,
+    CheckpointNotFound,
     ConfigurationError,
     FileError,
     GitError,
@@ -39,6 +40,7 @@ from gitmachine.errors import (
 )
 from gitmachine.machine import Machine
 from gitmachine.types import (
+    Actor,
     Capabilities,
     ExecuteOptions,
     ExecutionResult,
@@ -52,32 +54,43 @@ from gitmachine.types import (
 
 if TYPE_CHECKING:
     from gitmachine.events import Event
+    from gitmachine.git.blame import BlameLine
+    from gitmachine.git.chain import HistoryEntry
     from gitmachine.git.guard import Guard
+    from gitmachine.git.verify import Verification
     from gitmachine.git_machine import GitMachine
     from gitmachine.machines.local import Limits, LocalMachine
     from gitmachine.process import Process
+    from gitmachine.rewinding import Rewind
     from gitmachine.sessions import Registry, SessionRecord
     from gitmachine.status import Status
 
 # What takes time to load, most of it pydantic's.
 _LAZY = {
+    "BlameLine": "gitmachine.git.blame",
     "Event": "gitmachine.events",
     "GitMachine": "gitmachine.git_machine",
     "Guard": "gitmachine.git.guard",
+    "HistoryEntry": "gitmachine.git.chain",
     "Limits": "gitmachine.machines.local",
     "LocalMachine": "gitmachine.machines.local",
     "Process": "gitmachine.process",
     "Registry": "gitmachine.sessions",
+    "Rewind": "gitmachine.rewinding",
     "SessionRecord": "gitmachine.sessions",
     "Status": "gitmachine.status",
+    "Verification": "gitmachine.git.verify",
 }
 
 __all__ = [
+    "Actor",
     "AuthenticationFailed",
+    "BlameLine",
     "BranchNotFound",
     "CallbackError",
     "Capabilities",
     "CaptureFailed",
+    "CheckpointNotFound",
     "ConfigurationError",
     "Event",
     "ExecuteOptions",
@@ -88,6 +101,7 @@ __all__ = [
     "GitMachine",
     "GitMachineError",
     "Guard",
+    "HistoryEntry",
     "InvalidSessionName",
     "Limits",
     "LocalMachine",
@@ -110,6 +124,7 @@ __all__ = [
     "RemoteUnreachable",
     "RepositoryError",
     "RepositoryNotFound",
+    "Rewind",
     "RunOptions",
     "SessionBusy",
     "SessionError",
@@ -118,6 +133,7 @@ __all__ = [
     "StateError",
     "Status",
     "VaultError",
+    "Verification",
 ]
 
 

@@ -118,12 +118,6 @@ class Checkout:
         _require(result, f"the checkout of {plan.branch!r} at {self.path} could not be made")
         self._adopt_index = True
 
-    async def restore(self, tree: str, objects: AsyncIterator[bytes]) -> None:
-        """Gives the working tree the files of `tree`; what is committed and the index stay. Raises GitError."""
-        environment = {"GM_REPO": self.path, "GM_TREE": tree, "GM_PACK": await self._send(objects)}
-        result = await self._git(self._machine, "restore", environment, timeout=_PROVISION_LIMIT_S)
-        _require(result, f"the files that were not committed could not be put back at {self.path}")
-
     async def snapshot(self, have: str) -> Snapshot:
         """The working tree as a tree object. `have` is a tree that the host has.
 

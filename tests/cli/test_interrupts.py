@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,14 @@ def test_resume_brings_an_ended_machines_session_up_again(gitmachine: CommandLin
     assert gitmachine("resume", "s").stdout == "s\n"
     assert gitmachine("run", "--session", "s", "cat new").stdout == "x\n"
     gitmachine("stop", "s")
+
+
+def test_a_hangup_is_ignored_below_nohup(gitmachine: CommandLine, checkout: Path) -> None:
+    below = replace(gitmachine, before=("nohup",))
+    with below.begin("run", "--session", "s", "echo ready; sleep 1; echo done > work") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert git(checkout, "show", "s:work") == "done"

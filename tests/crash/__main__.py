@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from statistics import median
 
+from tests.crash.faults import faults
 from tests.crash.series import series
 from tests.crash.trial import Trial
 
@@ -16,10 +17,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--instants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--fault", choices=[fault.name for fault in faults()], help="only this one")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)
-    trials, corruption = series(options.instants, seed, tell)
+    trials, corruption = series(options.instants, seed, tell, only=options.fault)
     print(summary(trials, corruption))
     return 1 if corruption or any(trial.problems for trial in trials) else 0
 

@@ -1,7 +1,7 @@
-"""The program that is killed, and the one that recovers what it left: `python -m tests.crash.driver drive|recover`.
+"""The programs of the crash tests: `python -m tests.crash.driver VERB REPOSITORY SESSION …`.
 
-Arguments: the verb, the repository, the session. Standard output has a line for what has begun and one for what
-has been acknowledged.
+`drive` is killed, `recover` goes on with what it left; `own` and `share` are run ten at a time. Standard output has a
+line for what has begun and one for what has been acknowledged.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from gitmachine import GitMachine, LocalMachine, MachineState, SessionNotFound
+from gitmachine import GitMachine, LocalMachine, MachineState, SessionNotFound, settings
 from gitmachine.errors import GitMachineError, MachineError
-from tests.crash.script import COMMANDS, command
+from gitmachine.git.names import session_ref
+from gitmachine.git.vault import Vault
+from tests.crash.script import command
 from tests.support.git_server import TOKEN
 
 
-async def drive(repository: str, session: str) -> None:
-    """All commands, with commits, pushes and pauses between them."""
+async def drive(repository: str, session: str, commands: str) -> None:
+    """The commands up to that number, with commits, pushes and pauses between them."""
     say("starting 0")
     gm = GitMachine(LocalMachine(), repository, TOKEN, session=session)
     await gm.start()
     say("started 0")
-    for number in range(1, COMMANDS + 1):
+    for number in range(1, int(commands) + 1):
         say(f"begun {number}")
         result = await gm.run(command(number))
         if result.exit_code != 0:
-            raise AssertionError(f"command {number} failed: {result}")
+            raise MachineError(f"command {number} failed: {result}")  # on a full disk, for one
         say(f"finished {number}")
         await between(gm, number)
     await gm.stop()
@@ -59,6 +63,39 @@ async def recover(repository: str, session: str) -> None:
     say(json.dumps({"where": outcome.where, "sha": outcome.sha}))
 
 
+async def own(repository: str, session: str, number: str, commands: str) -> None:
+    """A session of its own from start to stop."""
+    gm = GitMachine(LocalMachine(), repository, TOKEN, session=session)
+    await gm.start()
+    longest, missing = await _work(gm, number, int(commands))
+    await gm.stop()
+    say(json.dumps({"longest_s": longest, "missing": missing}))
+
+
+async def share(repository: str, session: str, number: str, commands: str) -> None:
+    """A session that others drive at the same time."""
+    del repository
+    gm = await GitMachine.reopen(session, TOKEN)
+    longest, missing = await _work(gm, number, int(commands))
+    await gm.detach()
+    say(json.dumps({"longest_s": longest, "missing": missing}))
+
+
+async def _work(gm: GitMachine, number: str, commands: int) -> tuple[float, list[str]]:
+    """The longest wait for a command, and what was not in the vault when its command had returned."""
+    longest, missing = 0.0, []
+    for n in range(commands):
+        began = time.monotonic()
+        name = f"p{number}-{n}.txt"
+        result = await gm.run(f"echo {n} > {name}")
+        longest = max(longest, time.monotonic() - began)
+        vault = await Vault.open(settings.load(), None, gm.record.vault)
+        (files,) = (await vault.refs(session_ref(gm.record.id, "files"))).values()
+        if result.exit_code != 0 or name.encode() not in {c.path for c in await vault.changes(None, files)}:
+            missing.append(name)
+    return longest, missing
+
+
 async def reopened(repository: str, session: str) -> GitMachine:
     try:
         gm = await GitMachine.reopen(session, TOKEN)
@@ -76,9 +113,12 @@ def say(line: str) -> None:
 
 
 def main() -> int:
-    verb, repository, session = sys.argv[1:]
+    verb, *arguments = sys.argv[1:]
+    verbs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+        "drive": drive, "recover": recover, "own": own, "share": share,
+    }  # fmt: skip
     try:
-        asyncio.run({"drive": drive, "recover": recover}[verb](repository, session))
+        asyncio.run(verbs[verb](*arguments))
     except (GitMachineError, OSError) as error:
         say(f"failed {type(error).__name__}")
         print(error, file=sys.stderr)

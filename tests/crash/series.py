@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from gitmachine import LocalMachine
 from tests import leaks
 from tests.crash.faults import DiskFull, Fault, Place, faults, mount_small, unmount
+from tests.crash.script import COMMANDS
 from tests.crash.trial import Instant, Trial, crash, fsck
 from tests.support.git_server import GitServer
 
@@ -48,17 +48,25 @@ def _end_machines(state: Path) -> None:
     asyncio.run(end())
 
 
-def series(instants: int, seed: int, tell: Callable[[Trial], None]) -> tuple[list[Trial], list[str]]:
-    """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults."""
+def series(
+    instants: int, seed: int, tell: Callable[[Trial], None], *, only: str | None = None, commands: int = COMMANDS
+) -> tuple[list[Trial], list[str]]:
+    """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults.
+
+    Two at a time, each in a place of its own.
+    """
     chance = random.Random(seed)
-    chosen = faults()
-    plan = [(chosen[n % len(chosen)], Instant.any(chance)) for n in range(instants)]
-    trials = _run([item for item in plan if not isinstance(item[0], DiskFull)], tell, small_disk=False)
-    on_small_disk = [item for item in plan if isinstance(item[0], DiskFull)]
-    if on_small_disk:
-        more = _run(on_small_disk, tell, small_disk=True)
-        trials = (trials[0] + more[0], trials[1] + more[1])
-    return trials
+    chosen = [fault for fault in faults() if only in (None, fault.name)]
+    plan = [(chosen[n % len(chosen)], Instant.any(chance, commands)) for n in range(instants)]
+    small = [item for item in plan if isinstance(item[0], DiskFull)]
+    large = [item for item in plan if not isinstance(item[0], DiskFull)]
+    # Those on a small disk take their turn in one of the lanes.
+    half = (len(plan) + 1) // 2 - len(small)
+    lanes = [[(large[: max(half, 0)], False), (small, True)], [(large[max(half, 0) :], False)]]
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        done = list(pool.map(lambda lane: [_run(part, tell, small_disk=disk) for part, disk in lane if part], lanes))
+    parts = [part for lane in done for part in lane]
+    return [trial for trials, _ in parts for trial in trials], [fault for _, faults in parts for fault in faults]
 
 
 def _run(
@@ -67,15 +75,7 @@ def _run(
     trials = []
     with place(small_disk=small_disk) as here:
         for number, (fault, instant) in enumerate(plan):
-            trial = asyncio.run(crash(here, fault, f"crash-{os.getpid()}-{number}", instant))
+            trial = asyncio.run(crash(here, fault, f"crash-{number}", instant))
             tell(trial)
             trials.append(trial)
-            if trial.problems:
-                _keep_for_inspection(here, number)
         return trials, fsck(here)
-
-
-def _keep_for_inspection(here: Place, number: int) -> None:
-    kept = os.environ.get("GM_CRASH_KEEP")
-    if kept:
-        shutil.copytree(here.state / "vaults", Path(kept) / f"{os.getpid()}-{number}", symlinks=True)

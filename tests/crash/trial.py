@@ -31,12 +31,14 @@ class Instant:
 
     number: int
     delay_s: float
+    commands: int = COMMANDS
+    """How many the session runs if nothing keeps it from that."""
 
     @classmethod
-    def any(cls, chance: random.Random) -> Instant:
-        number = chance.randrange(COMMANDS + 1)
+    def any(cls, chance: random.Random, commands: int = COMMANDS) -> Instant:
+        number = chance.randrange(commands + 1)
         # A start takes longer than a command.
-        return cls(number, chance.uniform(0, _LONGEST_DELAY_S * (5 if number == 0 else 1)))
+        return cls(number, chance.uniform(0, _LONGEST_DELAY_S * (5 if number == 0 else 1)), commands)
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ async def crash(place: Place, fault: Fault, session: str, instant: Instant) -> T
 
 
 async def _drive(place: Place, fault: Fault, session: str, trial: Trial) -> None:
-    async with program(place, "drive", session) as driving:
+    async with program(place, "drive", session, str(trial.instant.commands)) as driving:
         reading = asyncio.ensure_future(_follow(driving, trial))
         try:
             await _until(driving, reading, trial)
@@ -130,6 +132,7 @@ async def _recover(place: Place, session: str, trial: Trial) -> None:
         said = (await recovering.stderr.read()).decode()
         if await recovering.wait() != 0:
             trial.problems.append(f"recovery failed: {line.decode().strip()} {said[-3000:]}")
+            return
     heads = place.repository.heads()
     if session not in heads:
         trial.problems.append("the recovered session was not pushed")
@@ -175,12 +178,12 @@ def fsck(place: Place) -> list[str]:
 
 
 @asynccontextmanager
-async def program(place: Place, verb: str, session: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(place: Place, verb: str, session: str, *more: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`tests.crash.driver` as a process of its own, which does not outlive the context."""
     names = ("PATH", "TMPDIR", "LANG", "HOME")
     env = {name: os.environ[name] for name in names if name in os.environ}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.crash.driver", verb, place.repository.url, session,
+        sys.executable, "-m", "tests.crash.driver", verb, place.repository.url, session, *more,
         cwd=ROOT, env={**env, "GITMACHINE_HOME": str(place.state)},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

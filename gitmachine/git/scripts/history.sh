@@ -35,7 +35,7 @@ $refs"
 printf '%s\n' "$state"
 if [ -f "$GIT_DIR/info/sparse-checkout" ] && [ "$(git config --bool core.sparseCheckout)" = true ]; then
     printf 'sparse '
-    git ls-files -t -z | base64 | tr -d '\n'
+    git ls-files -t -z | base64 -w 0
     echo
 fi
 [ "$state" = "$GM_KNOWN" ] && { echo same; exit 0; }
@@ -51,7 +51,7 @@ done
 printf '%s\n%s\n' "$tips" "$bases" | git pack-objects -q --revs --thin --delta-base-offset --stdout > "$pack" || exit 74
 if [ "$(wc -c < "$pack")" -le "$GM_INLINE_BYTES" ]; then
     printf 'pack '
-    base64 < "$pack" | tr -d '\n'
+    base64 -w 0 < "$pack"
     echo
     rm -f "$pack"
 else
