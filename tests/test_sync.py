@@ -190,6 +190,26 @@ def test_a_session_is_taken_up_again(gm: GitMachine) -> None:
     assert [entry.command for entry in third.logs()] == ["echo 1 > one.txt"]
 
 
+def test_a_session_can_be_looked_back_on_rewound_and_forked(project: Repository, state_dir: Path) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def on_event(event: str, data: dict[str, Any], gm: GitMachine) -> None:
+        heard.append((event, gm.session))
+
+    with GitMachine(LocalMachine(), project.url, TOKEN, session="one", on_event=on_event) as gm:
+        gm.run("echo 1 > a.txt")
+        gm.run("echo 2 > a.txt")
+        assert [entry.number for entry in gm.history()] == [1, 2]
+        fork = gm.fork("two", at=1)
+        assert fork.read_file("a.txt") == "1\n"
+        fork.stop()
+        gm.rewind(1)
+        assert gm.read_file("a.txt") == "1\n"
+        assert gm.machine.another().state is MachineState.IDLE
+    assert {session for _, session in heard} <= {"one", "two"}
+    assert ("stopped", "one") in heard
+
+
 def test_a_machine_alone_can_be_used(state_dir: Path) -> None:
     with Machine(LocalMachine()) as machine:
         machine.write_file("a.txt", "text")

@@ -71,6 +71,10 @@ class Machine:
     remove = without_await(core.Machine.remove)
     exists = without_await(core.Machine.exists)
 
+    def another(self) -> Machine:
+        """A new machine, not started, set up as this one was. Raises ConfigurationError."""
+        return Machine(self.asynchronous.another(), self.owner)
+
     def execute(self, command: str, options: ExecuteOptions | None = None) -> ExecutionResult:
         """Runs `command` in a shell of the machine and waits for its end."""
         options, _ = with_threads(options, {})

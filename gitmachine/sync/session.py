@@ -10,6 +10,7 @@ from gitmachine import git_machine as core
 from gitmachine import machine as core_machine
 from gitmachine.config import Checkpoint
 from gitmachine.events import Event
+from gitmachine.forking import MachineSource
 from gitmachine.git.guard import Guard
 from gitmachine.sessions import SessionRecord
 from gitmachine.sync.calls import in_thread, with_threads, without_await
@@ -77,12 +78,23 @@ class GitMachine:
         return gm
 
     @classmethod
-    def reopen(cls, name: str, token: str | None = None, **options: Unpack[SessionOptions]) -> Self:
-        """Takes up a session of this host by its name or id. Raises SessionNotFound, MachineNotFound."""
+    def reopen(
+        cls,
+        name: str,
+        token: str | None = None,
+        *,
+        machine: core_machine.Machine | Machine | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> Self:
+        """Takes up a session of this host by its name or id, in `machine` when its own is gone.
+
+        Raises SessionNotFound, MachineNotFound, MachineLost.
+        """
         gm = cls.__new__(cls)
         gm._owner = shared()
         chosen = gm._in_threads(dict(options))
-        gm._asynchronous = gm._owner.run(core.GitMachine.reopen(name, token, **chosen))
+        new = None if machine is None else behind(machine)
+        gm._asynchronous = gm._owner.run(core.GitMachine.reopen(name, token, machine=new, **chosen))
         return gm
 
     @classmethod
@@ -154,6 +166,13 @@ class GitMachine:
     status = without_await(core.GitMachine.status)
     events = without_await(core.GitMachine.events)
 
+    history = without_await(core.GitMachine.history)
+    outputs = without_await(core.GitMachine.outputs)
+    rewind = without_await(core.GitMachine.rewind)
+    blame = without_await(core.GitMachine.blame)
+    changed_since = without_await(core.GitMachine.changed_since)
+    verify = without_await(core.GitMachine.verify)
+
     read_file = without_await(core.GitMachine.read_file)
     read_bytes = without_await(core.GitMachine.read_bytes)
     write_file = without_await(core.GitMachine.write_file)
@@ -171,9 +190,18 @@ class GitMachine:
         """Starts a background command in the checkout. It survives between calls; a pause freezes it."""
         return Process(self._owner.run(self._asynchronous.spawn(command, options, **keywords)), self._owner)
 
+    def fork(self, name: str, at: int | None = None, machine: MachineSource = None) -> Self:
+        """A new session, `name`, from this moment or from what entry `at` of the history left; it is running."""
+        return self.of(self._owner.run(self._asynchronous.fork(name, at, machine)), self._owner)
+
+    def forks(self, name: str, count: int, at: int | None = None, machine: MachineSource = None) -> list[Self]:
+        """Several at once, `name-1` and so on, which share on one host what they have in common. All or none."""
+        made = self._owner.run(self._asynchronous.forks(name, count, at, machine))
+        return [self.of(fork, self._owner) for fork in made]
+
     def update(self, env: Mapping[str, str] | None = None, on_update: Hook = None) -> None:
         """Adds to the environment of the commands to come, then calls `on_update`."""
-        self._owner.run(self._asynchronous.update(env, self._given_this(on_update)))
+        self._owner.run(self._asynchronous.update(env, self._given_the_session(on_update)))
 
     def logs(self) -> list[LogEntry]:
         """The commands that this session has run, oldest first, the last thousand of them."""
@@ -206,21 +234,26 @@ class GitMachine:
     def _in_threads(self, options: dict[str, Any]) -> dict[str, Any]:
         for name in _HOOKS:
             if name in options:
-                options[name] = self._given_this(options[name])
+                options[name] = self._given_the_session(options[name])
         if (on_event := in_thread(options.get("on_event"))) is not None:
 
-            async def told(event: str, data: dict[str, Any], _: core.GitMachine) -> None:
-                await on_event(event, data, self)
+            async def told(event: str, data: dict[str, Any], whose: core.GitMachine) -> None:
+                await on_event(event, data, self._facade(whose))
 
             options["on_event"] = told
         return options
 
-    def _given_this(self, hook: Hook) -> Callable[[Any], Any] | None:
+    def _given_the_session(self, hook: Hook) -> Callable[[Any], Any] | None:
         callback = in_thread(hook)
         if callback is None:
             return None
 
-        async def call(_: core.GitMachine) -> None:
-            await callback(self)
+        async def call(whose: core.GitMachine) -> None:
+            await callback(self._facade(whose))
 
         return call
+
+    def _facade(self, whose: core.GitMachine) -> Self:
+        """A fork has its parent's callbacks; each is to be given the session that it is about."""
+        mine = getattr(self, "_asynchronous", whose)  # not there yet while `connect` makes it
+        return self if whose is mine else self.of(whose, self._owner)

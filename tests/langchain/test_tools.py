@@ -19,7 +19,7 @@ from langchain_gitmachine import GitMachineToolkit, ToolLimits, names
 from tests.langchain.scripted import answers, calls, model, says
 from tests.support.git_server import TOKEN, Repository
 
-HUMAN = {"messages": [("human", "go")]}
+HUMAN: Any = {"messages": [("human", "go")]}
 
 
 def tool(gm: GitMachine | sync.GitMachine, name: str, **limits: Any) -> BaseTool:
@@ -361,4 +361,4 @@ async def test_calls_of_one_turn_run_side_by_side(gm: GitMachine) -> None:
         made.ainvoke({"command": meet.format("a", "b"), "timeout": 20}),
         made.ainvoke({"command": meet.format("b", "a"), "timeout": 20}),
     )
-    assert results == ["exit code 0\na", "exit code 0\nb"]
+    assert list(results) == ["exit code 0\na", "exit code 0\nb"]

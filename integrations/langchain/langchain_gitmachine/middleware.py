@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Annotated, Any, NotRequired, Self, TypedDict, TypeVar, Unpack
 
-from langchain.agents.middleware.types import AgentMiddleware, AgentState, OmitFromInput, ToolCallRequest
+from langchain.agents.middleware.types import AgentMiddleware, AgentState, ContextT, OmitFromInput, ToolCallRequest
 from langchain_core.messages import ToolMessage
 from langgraph.types import Command
 
@@ -43,7 +43,7 @@ class SessionState(AgentState[Any]):
     gitmachine: NotRequired[Annotated[SessionSummary, OmitFromInput]]
 
 
-class GitMachineMiddleware(AgentMiddleware[SessionState, Any, Any]):
+class GitMachineMiddleware(AgentMiddleware[AgentState[Any], ContextT, Any]):
     """Gives an agent the tools of a session, one session for each `thread_id`, and sees to its life.
 
     Before the agent the thread's session is opened: its branch checked out in a machine, or the live one taken up
@@ -55,7 +55,7 @@ class GitMachineMiddleware(AgentMiddleware[SessionState, Any, Any]):
     seconds after its last use a session is committed, pushed and ended; the next turn goes on with its branch.
     """
 
-    state_schema = SessionState
+    state_schema = SessionState  # declared by its base, so that it stands in a list with any other middleware
 
     def __init__(
         self,
@@ -117,16 +117,16 @@ class GitMachineMiddleware(AgentMiddleware[SessionState, Any, Any]):
 
     # --- hooks ------------------------------------------------------------------------------------------
 
-    def before_agent(self, state: SessionState, runtime: Any) -> dict[str, Any] | None:
+    def before_agent(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
         return self._sessions.call(runtime, lambda reach: _begin(reach, Stream(runtime)))
 
-    async def abefore_agent(self, state: SessionState, runtime: Any) -> dict[str, Any] | None:
+    async def abefore_agent(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
         return await self._sessions.acall(runtime, lambda reach: _begin(reach, Stream(runtime)))
 
-    def after_agent(self, state: SessionState, runtime: Any) -> dict[str, Any] | None:
+    def after_agent(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
         return self._sessions.call(runtime, lambda reach: _finish(reach, Stream(runtime), push=self._push))
 
-    async def aafter_agent(self, state: SessionState, runtime: Any) -> dict[str, Any] | None:
+    async def aafter_agent(self, state: AgentState[Any], runtime: Any) -> dict[str, Any] | None:
         return await self._sessions.acall(runtime, lambda reach: _finish(reach, Stream(runtime), push=self._push))
 
     def wrap_tool_call(
