@@ -284,14 +284,14 @@ async def test_output_is_streamed_while_the_command_runs(gm: GitMachine, modes: 
 
 
 async def test_output_is_on_the_tools_stream(gm: GitMachine) -> None:
-    agent = create_agent(model(calls(names.RUN, command="echo out"), says("done")), [tool(gm, names.RUN)])
+    agent: Any = create_agent(model(calls(names.RUN, command="echo out"), says("done")), [tool(gm, names.RUN)])
     pieces = [piece async for piece in agent.astream(HUMAN, stream_mode="tools")]
     deltas = [piece["delta"] for piece in pieces if piece.get("event") == "tool-output-delta"]
     assert deltas == [{"channel": "stdout", "text": "out\n"}]
 
 
 async def test_output_and_session_events_are_custom_events(gm: GitMachine) -> None:
-    agent = create_agent(
+    agent: Any = create_agent(
         model(calls(names.RUN, command="echo out > file; cat file"), says("done")), [tool(gm, names.RUN)]
     )
     events = [event async for event in agent.astream_events(HUMAN, version="v2") if event["event"] == "on_custom_event"]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from deepagents_code.integrations.sandbox_provider import (
-    SandboxInstallHint,
-    SandboxNotFoundError,
-    SandboxProvider,
-    SandboxProviderMetadata,
-)
-
-from gitmachine import LocalMachine, MachineError, MachineState, Registry, SessionNotFound
+from gitmachine import LocalMachine, MachineError, MachineState, MissingExtra, Registry, SessionNotFound
 from gitmachine.sync import GitMachine
 from langchain_gitmachine.sandbox import GitMachineSandbox
 from langchain_gitmachine.threads import stop_safely
+
+try:
+    from deepagents_code.integrations.sandbox_provider import (
+        SandboxInstallHint,
+        SandboxNotFoundError,
+        SandboxProvider,
+        SandboxProviderMetadata,
+    )
+except ModuleNotFoundError as error:
+    raise MissingExtra("GitMachineSandboxProvider is for the program dcode: install deepagents-code") from error
 
 WORKING_DIR = "/home/user/repo"
 
