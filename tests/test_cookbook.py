@@ -20,11 +20,17 @@ SAID = {
     "watch_events.py": ("1 started", "command 1 ended with 0", "'Be seen' is", "the remote has watched", "stopped"),
     "pause_and_come_back.py": ("paused\n", "running and still counting", "remote"),
     "custom_provider.py": ("from a provider of ten members",),
+    "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
+    "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
+    "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
     "watch_events.py": ("watched", "watched.txt", "seen"),
     "pause_and_come_back.py": ("patient", "work.txt", "work"),
+    "sync_quickstart.py": ("without-await", "hello.txt", "goodbye"),
+    "langchain_agent.py": ("by-langchain", "hello.txt", "goodbye"),
+    "langchain_threads.py": ("gitmachine/monday", "note.txt", "noted"),
     "custom_provider.py": ("anywhere", "mine.txt", "from a provider of ten members"),
     "fire_and_forget.py": ("long-task", "result.txt", "done"),
 }

@@ -24,6 +24,14 @@ async def blocking() -> str:
     return "done"
 
 
+async def warm(gm: GitMachine) -> None:
+    """What is read once in the life of a program (modules, our scripts) has been read."""
+    for made in GitMachineToolkit(machine=gm).get_tools(include=[names.DIFF, names.STATUS, names.PULL]):
+        await made.ainvoke({})
+    await gm.run("echo > warm.txt")
+    await gm.commit()
+
+
 async def test_what_blocks_is_found() -> None:
     agent = create_agent(model(calls("blocking"), says("ok")), [blocking])
     with blockbuster_ctx(), pytest.raises(BlockingError):
@@ -48,6 +56,7 @@ async def test_an_agent_with_all_tools_blocks_nothing(gm: GitMachine) -> None:
         says("ok"),
     )
     agent = create_agent(script, GitMachineToolkit(machine=gm).get_tools())
+    await warm(gm)
     with blockbuster_ctx():
         async for _ in agent.astream(HUMAN, {"recursion_limit": 50}, stream_mode=["custom", "updates"]):
             pass
@@ -55,6 +64,7 @@ async def test_an_agent_with_all_tools_blocks_nothing(gm: GitMachine) -> None:
 
 async def test_the_middleware_blocks_nothing(gm: GitMachine) -> None:
     script = model(calls(names.RUN, command="true"), says("ok"))
+    await warm(gm)
     with blockbuster_ctx():
         async with GitMachineMiddleware(gm.machine.another) as middleware:
             agent = create_agent(script, middleware=[middleware])
@@ -74,5 +84,6 @@ async def test_a_deep_agent_blocks_nothing(gm: GitMachine) -> None:
         says("ok"),
     )
     agent = create_deep_agent(model=script, backend=gitmachine_backend(gm))
+    await warm(gm)
     with blockbuster_ctx():
         await agent.ainvoke(HUMAN)
