@@ -16,7 +16,7 @@ class Answer(BaseModel):
     agree: bool = Field(title="Go ahead", description="Yes, do this.")
 
 
-class Asked(Exception):  # noqa: N818 - it is no error: the client puts the question and calls again
+class Asked(Exception):
     """The question is on its way to the person; `result` must be the tool's answer for now."""
 
     def __init__(self, result: InputRequiredResult) -> None:
@@ -31,7 +31,7 @@ def can_ask(ctx: Context) -> bool:
 
 
 async def consent(ctx: Context, question: str, *, key: str, given: bool, argument: str) -> None:
-    """Returns when a person agrees. `given` is what the caller said in `argument`, which counts where none can be asked.
+    """Returns when a person agrees. What the caller says in `argument` (`given`) counts where nobody can be asked.
 
     Raises ToolError when it is refused, or not given and nobody can be asked; Asked when the answer is to come.
     """
@@ -53,7 +53,7 @@ async def _modern(ctx: Context, question: str, key: str) -> bool:
     answer = (ctx.input_responses or {}).get("consent")
     if answer is None or ctx.request_state != key:
         params = ElicitRequestFormParams(message=question, requested_schema=Answer.model_json_schema())
-        raise Asked(
-            InputRequiredResult(input_requests={"consent": ElicitRequest(params=params)}, request_state=key)
-        )
-    return isinstance(answer, ElicitResult) and answer.action == "accept" and (answer.content or {}).get("agree") is True
+        raise Asked(InputRequiredResult(input_requests={"consent": ElicitRequest(params=params)}, request_state=key))
+    if not isinstance(answer, ElicitResult) or answer.action != "accept":
+        return False
+    return (answer.content or {}).get("agree") is True

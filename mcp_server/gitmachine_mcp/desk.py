@@ -170,7 +170,9 @@ class Desk:
 
     def note(self, session: OpenSession, **changes: object) -> None:
         """Writes down what has changed about a session."""
-        session.record = self.handles.save(session.record.held().model_copy(update={"used_at": session.used, **changes}))
+        session.record = self.handles.save(
+            session.record.held().model_copy(update={"used_at": session.used, **changes})
+        )
 
     def ended(self, session: OpenSession) -> None:
         """The session is over; its handle is kept, for `start` with `resume`."""
@@ -188,9 +190,7 @@ class Desk:
     def _named(self, principal: str, handle: str) -> HandleRecord:
         record = self._open[handle].record if handle in self._open else self.handles.find(principal, handle)
         if record is None or record.principal != principal:
-            raise SessionNotFound(
-                f"there is no session {handle[:80]!r}: `status` lists yours, `start` begins one"
-            )
+            raise SessionNotFound(f"there is no session {handle[:80]!r}: `status` lists yours, `start` begins one")
         return record
 
     async def _implied(self, principal: str) -> HandleRecord | None:
@@ -324,4 +324,3 @@ def _before_started(store: SessionStore) -> int:
         if event.name == "started":
             return event.seq - 1
     return last
-

@@ -167,9 +167,7 @@ class Hub:
                 if connection.principal == record.principal and uri in connection.wanted:
                     connection.put(uri, updated)
         level = level_of(event)
-        params = LoggingMessageNotificationParams(
-            level=level, logger=LOGGER_NAME, data=as_data(record.handle, event)
-        )
+        params = LoggingMessageNotificationParams(level=level, logger=LOGGER_NAME, data=as_data(record.handle, event))
         for connection in self._connections.values():
             if connection.principal == record.principal and LEVELS.index(level) >= LEVELS.index(connection.level):
                 connection.put((record.handle, event.seq), LoggingMessageNotification(params=params))

@@ -73,7 +73,7 @@ def add_prompts(server: MCPServer[Any], desk: Desk) -> None:
         found = [value for value in values if value.startswith(argument.value)]
         return Completion(values=found[:_LIMIT], total=len(found), has_more=len(found) > _LIMIT)
 
-    server.completion()(complete)
+    server.completion()(complete)  # type: ignore[no-untyped-call]  # the SDK leaves it without types
 
 
 async def _values(desk: Desk, name: str, session: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -48,9 +48,13 @@ def version() -> str:
 
 
 def build_server(
-    options: Options | None = None, *, access: Access | None = None, extensions: Sequence[Extension] = ()
+    options: Options | None = None,
+    *,
+    access: Access | None = None,
+    extensions: Sequence[Extension] = (),
+    on_closed: Callable[[], None] | None = None,
 ) -> MCPServer[Any]:
-    """A server that was not started. Its sessions are put to sleep when its lifespan ends."""
+    """A server that was not started. When its lifespan ends, sessions are put to sleep, then comes `on_closed`."""
     hub = Hub(lambda: desk.crew)
     desk = Desk(options or Options(), hub.tell)
     resources = Resources(desk)
@@ -70,6 +74,8 @@ def build_server(
             if users == 0:
                 with anyio.CancelScope(shield=True):
                     await desk.close(CLOSING_LIMIT_S)
+                if on_closed is not None:
+                    on_closed()
 
     private = CacheHint(ttl_ms=0, scope="private")
     listed = CacheHint(ttl_ms=3_600_000, scope="private")

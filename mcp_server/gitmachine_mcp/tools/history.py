@@ -28,12 +28,14 @@ class HistoryTools(Tools):
         ctx: Context,
         session: SessionArgument = None,
         base: Annotated[
-            str, Field(description='"HEAD": not yet committed; "session": since the session began; or a branch, commit.')
+            str,
+            Field(description='"HEAD": not yet committed; "session": since the session began; or a branch, commit.'),
         ] = "HEAD",
         paths: Annotated[list[str] | None, Field(description="Only these files or directories.")] = None,
         stat_only: Annotated[bool, Field(description="Only which files, and how many lines.")] = False,
-        cursor: Annotated[str | None, Field(description="`next_cursor` of the answer before, with the same arguments.")]
-        = None,
+        cursor: Annotated[
+            str | None, Field(description="`next_cursor` of the answer before, with the same arguments.")
+        ] = None,
         max_chars: Annotated[int, Field(ge=200, le=MAX_CHARS)] = 20_000,
     ) -> Annotated[CallToolResult, Diff]:
         """Show what the working tree changes, untracked files included, as a patch. It disturbs nothing.
@@ -67,9 +69,7 @@ class HistoryTools(Tools):
         ctx: Context,
         message: Annotated[str, Field(min_length=1, max_length=20_000, description="The commit message.")],
         session: SessionArgument = None,
-        paths: Annotated[
-            list[str] | None, Field(description="Only these; naming a path overrides the guard.")
-        ] = None,
+        paths: Annotated[list[str] | None, Field(description="Only these; naming a path overrides the guard.")] = None,
     ) -> Annotated[CallToolResult, Committed]:
         """Put all changes of the working tree, untracked files included, on the session branch.
 
@@ -115,18 +115,14 @@ class HistoryTools(Tools):
         }.get(outcome.where, f"Not on the session branch: {outcome.reason}. The work is in {outcome.ref}.")
         return answer(text, data)
 
-    async def pull(
-        self, ctx: Context, session: SessionArgument = None
-    ) -> Annotated[CallToolResult, Pulled]:
+    async def pull(self, ctx: Context, session: SessionArgument = None) -> Annotated[CallToolResult, Pulled]:
         """Merge what others have pushed to the session branch into the checkout.
 
         Conflicts are no error: the files are named, and have conflict markers to settle; then `commit`.
         """
         found = await self.session(session)
         outcome = await found.gm.pull()
-        data = Pulled(
-            session=found.handle, sha=outcome.sha, updated=outcome.updated, conflicts=list(outcome.conflicts)
-        )
+        data = Pulled(session=found.handle, sha=outcome.sha, updated=outcome.updated, conflicts=list(outcome.conflicts))
         if outcome.conflicts:
             return answer(f"Conflicts to settle, then `commit`: {', '.join(outcome.conflicts)}", data)
         return answer(f"Now at {outcome.sha}." if outcome.updated else "There was nothing new.", data)

@@ -46,7 +46,8 @@ class LifecycleTools(HistoryTools):
             str | None, Field(description="https or ssh address of a git repository. May be left out if one is preset.")
         ] = None,
         branch: Annotated[
-            str | None, Field(description="The session's branch: one that exists goes on, another is made. Default: new.")
+            str | None,
+            Field(description="The session's branch: one that exists goes on, another is made. Default: new."),
         ] = None,
         base: Annotated[str | None, Field(description="Branch, tag or commit that a new branch starts from.")] = None,
         resume: Annotated[
@@ -263,7 +264,9 @@ def _described(overview: Overview) -> str:
     brief, detail = overview.sessions[0], overview.detail
     lines = [f"{brief.session} is {brief.state}, on branch {brief.branch} of {brief.repository}."]
     if detail is not None:
-        lines.append(f"At {detail.head}; {'not all is pushed' if detail.unpushed else 'everything committed is pushed'}.")
+        lines.append(
+            f"At {detail.head}; {'not all is pushed' if detail.unpushed else 'everything committed is pushed'}."
+        )
         lines += [f"{detail.changes_total} files are not committed:", *detail.changes[:50]] if detail.changes else []
         lines += [f"running: {command.command_id} {command.command}" for command in detail.running]
     lines += [f"event {event['seq']}: {event['type']}" for event in overview.events[-20:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Annotated
 
 from mcp.server.mcpserver import Context
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from gitmachine.process import Process
 from gitmachine.types import RunOptions
-from gitmachine_mcp.commands import Command, CommandNote, background_output
+from gitmachine_mcp.commands import INTERRUPT_GRACE_S, Command, CommandNote, background_output
 from gitmachine_mcp.desk import OpenSession
 from gitmachine_mcp.limits import MAX_CHARS, head_and_tail, number_of, room
 from gitmachine_mcp.models import CommandBrief, Interrupted, Output, RunOutcome
@@ -118,9 +119,7 @@ class RunningTools(Tools):
             note = running.note
         else:
             note, _ = await found.commands.kept(command_id)
-        data = Interrupted(
-            session=found.handle, command_id=command_id, state=note.state, exit_code=note.exit_code
-        )
+        data = Interrupted(session=found.handle, command_id=command_id, state=note.state, exit_code=note.exit_code)
         return answer(f"{command_id}: {_how(note)}", data)
 
     async def _background_logs(
@@ -217,9 +216,7 @@ def _output(
 
 
 def _brief(note: CommandNote) -> CommandBrief:
-    return CommandBrief(
-        command_id=note.id, command=note.command[:500], state=note.state, exit_code=note.exit_code
-    )
+    return CommandBrief(command_id=note.id, command=note.command[:500], state=note.state, exit_code=note.exit_code)
 
 
 def _how(note: CommandNote) -> str:
@@ -237,9 +234,8 @@ def _how(note: CommandNote) -> str:
 async def _interrupt_background(process: Process, command_id: str, *, kill: bool) -> CommandNote:
     if not kill:
         await process.interrupt()
-        deadline = time.monotonic() + 3.0
-        while await process.running() and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_S)
+        with suppress(TimeoutError):
+            await process.wait(timeout=INTERRUPT_GRACE_S)
     await process.kill()
     return await _background_note(process, command_id, running=False)
 
