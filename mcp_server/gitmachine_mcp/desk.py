@@ -25,6 +25,7 @@ from gitmachine_mcp.crew import Crew
 from gitmachine_mcp.handles import HandleRecord, Handles, newest
 from gitmachine_mcp.machines import new_machine
 from gitmachine_mcp.options import Options
+from gitmachine_mcp.patches import Patch
 from gitmachine_mcp.principal import LOCAL
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,8 @@ class OpenSession:
     store: SessionStore
     follower: asyncio.Task[None] | None = None
     used: datetime = field(default_factory=lambda: datetime.now(UTC))
-    diff: tuple[str, str] | None = None
-    """The last patch that was asked for, by its name: cursors point into it."""
+    patch: Patch | None = None
+    """The last that was asked for: cursors point into it."""
 
     @property
     def handle(self) -> str:
@@ -122,8 +123,9 @@ class Desk:
             raise SessionNotFound(f"session {name!r} has ended and has no repository to go on with: start a new one")
         return await self.start(principal, Wanted(known.repository, known.session, None, record.ttl_s))
 
-    async def get(self, principal: str, handle: str | None, *, awake: bool = False) -> OpenSession:
-        """The session that a call is about. With `awake`, one that the server put to sleep is woken.
+    async def get(self, principal: str, handle: str | None, *, awake: bool = False, used: bool = True) -> OpenSession:
+        """The session that a call is about. With `awake`, one that the server put to sleep is woken; unless `used`,
+        its lease is not renewed.
 
         Without a handle: the only one, else, where a repository is preset, a new one. Raises SessionNotFound,
         MachineLost.
@@ -134,7 +136,8 @@ class Desk:
             if record is not None
             else await self.start(principal, self.preset(principal))
         )
-        session.used = datetime.now(UTC)
+        if used:
+            session.used = datetime.now(UTC)
         if awake and session.record.asleep and session.gm.state is MachineState.PAUSED:
             await session.gm.resume()
             self.note(session, asleep=False)

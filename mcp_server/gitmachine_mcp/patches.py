@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import dataclass
 
 from gitmachine_mcp.models import FileChange
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A patch, and what is known of it."""
+
+    name: str
+    """The same for the same text."""
+    text: str
+    files: list[FileChange]
+
+    @classmethod
+    def of(cls, text: str) -> Patch:
+        """Takes about a second for ten million characters: call it off the loop."""
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        return cls(name, text, changed_files(text))
+
 
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 

@@ -95,7 +95,7 @@ class Resources:
             return False
         if self._desk.state_of(record) != "ended":
             with not_found():
-                await self._desk.crew.carry(self._desk.get(principal, handle), "listening to a session")
+                await self._desk.crew.carry(self._desk.get(principal, handle, used=False), "listening to a session")
         return True
 
     def _record(self, session: str) -> HandleRecord:

@@ -43,9 +43,9 @@ class Tools:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
 
-    async def session(self, handle: str | None, *, awake: bool = False) -> OpenSession:
+    async def session(self, handle: str | None, *, awake: bool = False, used: bool = True) -> OpenSession:
         """The session that the call is about, if it is the caller's."""
-        return self.touch(await self.desk.get(principals.current.get(), handle, awake=awake))
+        return self.touch(await self.desk.get(principals.current.get(), handle, awake=awake, used=used))
 
     def touch(self, session: OpenSession, after: int | None = None) -> OpenSession:
         call = _call.get()

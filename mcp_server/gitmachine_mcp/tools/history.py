@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Annotated
 
 from mcp.server.mcpserver import Context
@@ -16,7 +15,7 @@ from gitmachine_mcp.consent import consent
 from gitmachine_mcp.desk import OpenSession
 from gitmachine_mcp.limits import MAX_CHARS, number_of, room
 from gitmachine_mcp.models import Committed, Diff, Pulled, Pushed
-from gitmachine_mcp.patches import changed_files
+from gitmachine_mcp.patches import Patch
 from gitmachine_mcp.tools.base import SessionArgument, Tools, answer
 
 _LISTED_FILES = 200
@@ -43,22 +42,22 @@ class HistoryTools(Tools):
         A long patch comes in pieces: pass `next_cursor` on until it is null.
         """
         found = await self.session(session)
-        name, patch = await _patch(found, base, paths, cursor)
+        patch = await _patch(found, base, paths, cursor)
+        files = patch.files
         start = number_of(cursor.partition(".")[2]) if cursor else 0
-        files = await asyncio.to_thread(changed_files, patch)
-        piece = "" if stat_only else patch[start : start + max_chars]
+        piece = "" if stat_only else patch.text[start : start + max_chars]
         piece = piece[: room(piece, max_chars)]
         end = start + len(piece)
-        more = not stat_only and end < len(patch)
+        more = not stat_only and end < len(patch.text)
         data = Diff(
             session=found.handle,
             base=base,
             files=files[:_LISTED_FILES],
             files_total=len(files),
             patch=piece,
-            total_chars=len(patch),
+            total_chars=len(patch.text),
             truncated=more or start > 0,
-            next_cursor=f"{name}.{end}" if more else None,
+            next_cursor=f"{patch.name}.{end}" if more else None,
         )
         lines = [f"{file.path} +{file.added} -{file.removed}" for file in files[:_LISTED_FILES]]
         text = "\n".join(lines) if stat_only else piece
@@ -140,17 +139,15 @@ class HistoryTools(Tools):
             )
 
 
-async def _patch(found: OpenSession, base: str, paths: list[str] | None, cursor: str | None) -> tuple[str, str]:
-    """The patch and its name. One that a cursor points into is made again when it is no longer at hand."""
+async def _patch(found: OpenSession, base: str, paths: list[str] | None, cursor: str | None) -> Patch:
+    """One that a cursor points into is made again when it is no longer at hand."""
     name = cursor.partition(".")[0] if cursor else None
-    if found.diff is not None and found.diff[0] == name:
-        return found.diff
-    patch = await found.gm.diff(base, paths)
-    digest = await asyncio.to_thread(lambda: hashlib.sha256(patch.encode("utf-8", "surrogatepass")).hexdigest()[:12])
-    found.diff = (digest, patch)
-    if name is not None and name != digest:
+    if found.patch is not None and found.patch.name == name:
+        return found.patch
+    found.patch = await asyncio.to_thread(Patch.of, await found.gm.diff(base, paths))
+    if name is not None and name != found.patch.name:
         raise ConfigurationError("the working tree has changed since that cursor: call `diff` again without `cursor`")
-    return found.diff
+    return found.patch
 
 
 def _withheld(found: OpenSession, before: int) -> list[dict[str, str]]:

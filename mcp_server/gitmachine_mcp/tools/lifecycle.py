@@ -156,7 +156,7 @@ class LifecycleTools(HistoryTools):
         if record is None:
             raise SessionNotFound(f"there is no session {session[:80]!r}: `status` without it lists yours")
         state = self.desk.state_of(record)
-        found = None if state == "ended" else await self.session(session)
+        found = None if state == "ended" else await self.session(session, used=False)
         events, last = await asyncio.to_thread(self._events, record, events_after)
         detail = None if found is None else await _detail(found, _brief(record, self.desk.state_of(record)))
         overview = Overview(
