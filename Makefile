@@ -7,6 +7,8 @@ export PATH
 unexport VIRTUAL_ENV
 RUN := uv run --no-sync --
 PYTEST_ARGS ?=
+# A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
+DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 
 setup:
 	@.ci/setup
@@ -17,7 +19,7 @@ demo: setup  ## a session from start to stop, on this repository, in under a min
 
 test: setup  ## all tests; for root twice, as root and as an ordinary user
 	@echo "== tests as $$(id -un)"
-	@$(RUN) python -m pytest $(PYTEST_ARGS)
+	@$(DEFAULT_SIGNALS) $(RUN) python -m pytest $(PYTEST_ARGS)
 	@if [ "$$(id -u)" = 0 ]; then .ci/test-as-user $(PYTEST_ARGS); fi
 
 check: setup  ## format, lint, types, and the rules of the house

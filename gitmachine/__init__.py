@@ -1,7 +1,7 @@
 """A sandboxed machine with a git repository in it: every session is a branch, nothing is lost, no secret goes in.
 
-`import gitmachine` costs pydantic and the standard library. Providers, and the SDKs they need, load when they are
-first asked for.
+`import gitmachine` needs pydantic and the standard library, and loads them, as it does providers and the SDKs that
+they need, when they are first asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from gitmachine.errors import (
     BranchNotFound,
     CallbackError,
     CaptureFailed,
+    CheckpointNotFound,
     ConfigurationError,
     FileError,
     GitError,
@@ -37,14 +38,9 @@ from gitmachine.errors import (
     StateError,
     VaultError,
 )
-from gitmachine.events import Event
-from gitmachine.git.guard import Guard
-from gitmachine.git_machine import GitMachine
 from gitmachine.machine import Machine
-from gitmachine.process import Process
-from gitmachine.sessions import Registry, SessionRecord
-from gitmachine.status import Status
 from gitmachine.types import (
+    Actor,
     Capabilities,
     ExecuteOptions,
     ExecutionResult,
@@ -57,19 +53,44 @@ from gitmachine.types import (
 )
 
 if TYPE_CHECKING:
+    from gitmachine.events import Event
+    from gitmachine.git.blame import BlameLine
+    from gitmachine.git.chain import HistoryEntry
+    from gitmachine.git.guard import Guard
+    from gitmachine.git.verify import Verification
+    from gitmachine.git_machine import GitMachine
     from gitmachine.machines.local import Limits, LocalMachine
+    from gitmachine.process import Process
+    from gitmachine.rewinding import Rewind
+    from gitmachine.sessions import Registry, SessionRecord
+    from gitmachine.status import Status
 
+# What takes time to load, most of it pydantic's.
 _LAZY = {
+    "BlameLine": "gitmachine.git.blame",
+    "Event": "gitmachine.events",
+    "GitMachine": "gitmachine.git_machine",
+    "Guard": "gitmachine.git.guard",
+    "HistoryEntry": "gitmachine.git.chain",
     "Limits": "gitmachine.machines.local",
     "LocalMachine": "gitmachine.machines.local",
+    "Process": "gitmachine.process",
+    "Registry": "gitmachine.sessions",
+    "Rewind": "gitmachine.rewinding",
+    "SessionRecord": "gitmachine.sessions",
+    "Status": "gitmachine.status",
+    "Verification": "gitmachine.git.verify",
 }
 
 __all__ = [
+    "Actor",
     "AuthenticationFailed",
+    "BlameLine",
     "BranchNotFound",
     "CallbackError",
     "Capabilities",
     "CaptureFailed",
+    "CheckpointNotFound",
     "ConfigurationError",
     "Event",
     "ExecuteOptions",
@@ -80,6 +101,7 @@ __all__ = [
     "GitMachine",
     "GitMachineError",
     "Guard",
+    "HistoryEntry",
     "InvalidSessionName",
     "Limits",
     "LocalMachine",
@@ -102,6 +124,7 @@ __all__ = [
     "RemoteUnreachable",
     "RepositoryError",
     "RepositoryNotFound",
+    "Rewind",
     "RunOptions",
     "SessionBusy",
     "SessionError",
@@ -110,10 +133,16 @@ __all__ = [
     "StateError",
     "Status",
     "VaultError",
+    "Verification",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@
         │   ├── AuthenticationFailed
         │   └── RemoteUnreachable            may be retried
         ├── BranchNotFound (LookupError)
+        ├── CheckpointNotFound (LookupError) the session's history has no such number
         ├── PushRejected                     the remote refused; `outcome` says where the work is
         ├── PushHeld                         the guard kept the push back; `outcome.held` names the paths
         ├── MergeBlocked                     local changes stand in the way of a pull
@@ -153,6 +154,10 @@ class RemoteUnreachable(RepositoryError):
 
 class BranchNotFound(GitError, LookupError):
     """The branch or ref is on neither the remote nor the vault."""
+
+
+class CheckpointNotFound(GitError, LookupError):
+    """The session's history has no entry of that number, or it has no checkpoint."""
 
 
 class _NotPushed(GitError):

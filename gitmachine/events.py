@@ -39,6 +39,8 @@ class Started(Event):
     repo_path: str
     sha: str | None = None
     """The commit the session stands on; None in an empty repository."""
+    offline: bool = False
+    """The remote could not be reached: the session goes on from what the vault has."""
 
 
 class Paused(Event):
@@ -112,17 +114,22 @@ class Reconnected(Event):
 
 class CommandStarted(Event):
     name = "command_started"
-    number: int
     command: str
+    id: str = ""
+    """Stands in `command_finished` again; the number in the history is known at the end only."""
 
 
 class CommandFinished(Event):
     name = "command_finished"
     number: int
+    """In the session's history."""
     exit_code: int
     duration: float
     timed_out: bool = False
     truncated: bool = False
+    id: str = ""
+    entry: str = ""
+    """The name of the entry in the history; `verify` compares them."""
 
 
 class Checkpointed(Event):
@@ -131,6 +138,46 @@ class Checkpointed(Event):
     name = "checkpointed"
     sha: str
     tree: str
+
+
+class Rewound(Event):
+    """The working tree is as an earlier checkpoint had it. `rewind(number - 1)` undoes it."""
+
+    name = "rewound"
+    to: int
+    number: int
+    """Of the entry that the rewind itself made."""
+    checkpoint: str
+    entry: str = ""
+    left: list[str] = []
+    """Files that were ignored, were left alone, and that nothing ignores any more; the first of them."""
+    aside: list[str] = []
+    """Files that were ignored and stood in the way; they are below `aside_path` in the machine."""
+    aside_path: str = ""
+
+
+class Forked(Event):
+    """New sessions began from a checkpoint of this one."""
+
+    name = "forked"
+    number: int
+    """Of the entry in the history that they began at."""
+    sessions: list[str]
+    checkpoint: str
+
+
+class Recovered(Event):
+    """The session goes on without the machine that it was on."""
+
+    name = "recovered"
+    checkpoint: str
+    number: int
+    """Of the entry in the history."""
+    not_restored: list[str]
+    machine: str | None = None
+    """The one that is gone."""
+    captured: bool = False
+    """Its files were still there, and all of them were brought out."""
 
 
 class CaptureIncomplete(Event):

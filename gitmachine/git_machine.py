@@ -7,28 +7,35 @@ import posixpath
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from gitmachine import events as ev
+from gitmachine import forking
 from gitmachine.config import Checkpoint, Hook, Hooks, SessionConfig
 from gitmachine.errors import (
     CallbackError,
     ConfigurationError,
     GitError,
+    MachineError,
     PushHeld,
     PushRejected,
     RepositoryError,
+    SessionNotFound,
     StateError,
 )
 from gitmachine.events import Event
+from gitmachine.forking import MachineSource
 from gitmachine.git.guard import Guard
 from gitmachine.machine import Machine
 from gitmachine.observers import call
-from gitmachine.opening import open_connected, open_new, reconnect
+from gitmachine.opening import Origin, abandon, open_connected, open_fork, open_new, reconnect
+from gitmachine.past import logs_of
 from gitmachine.process import Process
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
+from gitmachine.session_history import SessionHistory
 from gitmachine.sessions import Registry, SessionRecord
 from gitmachine.status import Status, status_of
 from gitmachine.types import (
@@ -43,10 +50,11 @@ from gitmachine.types import (
 
 _RUN_FIELDS = frozenset(field.name for field in fields(RunOptions))
 _KEPT_LOG_ENTRIES = 1000
+_LOG_ENTRIES_AT_CONNECT = 200
 _LIVE = (MachineState.RUNNING, MachineState.PAUSED)
 
 
-class GitMachine(SessionFiles):
+class GitMachine(SessionFiles, SessionHistory):
     """A session: a branch of a repository, checked out in a machine.
 
     `start()` brings the machine up and the repository in; `run()` works in it; `commit()`, `pause()`, `stop()` and,
@@ -105,6 +113,7 @@ class GitMachine(SessionFiles):
         self._session: Session | None = None
         self._logs: list[LogEntry] = []
         self._stopped = False
+        self._known: SessionRecord | None = None
 
     @classmethod
     async def connect(
@@ -124,23 +133,33 @@ class GitMachine(SessionFiles):
         if machine.state not in _LIVE:
             raise StateError(f"machine {machine.id} is {machine.state}: connect to a live one, or start() a new one")
         session = gm._session = await open_connected(machine, gm._config, known, gm._deliver)
-        gm._logs = [
-            LogEntry(record.command, record.result(), record.started)
-            for record in await asyncio.to_thread(session.store.commands, _KEPT_LOG_ENTRIES)
-        ]
+        gm._logs = await logs_of(session.branch.chain, _LOG_ENTRIES_AT_CONNECT)
         await session.tell(ev.Reconnected(id=machine.id))
         return gm
 
     @classmethod
-    async def reopen(cls, name: str, token: str | None = None, **options: Any) -> Self:
+    async def reopen(
+        cls, name: str, token: str | None = None, *, machine: Machine | None = None, **options: Any
+    ) -> Self:
         """Takes up a session of this host by its name or id, wherever its machine is.
 
-        Raises SessionNotFound, and MachineNotFound when its machine is gone: a new GitMachine with the same
-        `repository` and `session` then goes on with its branch.
+        When that is gone the session goes on in `machine`, a new one of any provider, from the last checkpoint; the
+        event `recovered` says what could not be brought back. Raises SessionNotFound; and MachineNotFound or
+        MachineLost when it is gone and no `machine` was given.
         """
-        machine, record = await reconnect(name)
+        record = await asyncio.to_thread(Registry().find, name)
         options = {"auto_commit": record.auto_commit, "checkpoint": record.checkpoint, **options}
-        return await cls.connect(machine, record.repository, token, session=record.session, **options)
+        try:
+            live, record = await reconnect(record.id)
+        except (MachineError, SessionNotFound):
+            if machine is None:
+                raise
+        else:
+            return await cls.connect(live, record.repository, token, session=record.session, **options)
+        gm = cls(machine, record.repository, token, session=record.session, **options)
+        gm._known = record
+        await gm.start()
+        return gm
 
     # --- what it is -------------------------------------------------------------------------------------
 
@@ -182,10 +201,12 @@ class GitMachine(SessionFiles):
         Raises RepositoryError, BranchNotFound, MachineUnavailable, GitError, CallbackError, StateError.
         """
         require(self.state, [MachineState.IDLE], "start()")
-        session = self._session = await open_new(self._machine, self._config, self._deliver)
+        session = self._session = await open_new(self._machine, self._config, self._deliver, self._known)
         record = session.record
         sha = (await session.branch.refs()).get("tip")
-        await session.tell(ev.Started(session=record.session, repo_path=record.repo_path, sha=sha))
+        await session.tell(
+            ev.Started(session=record.session, repo_path=record.repo_path, sha=sha, offline=session.offline)
+        )
         try:
             await call("on_start", self._hooks.on_start, self)
         except BaseException:
@@ -260,14 +281,23 @@ class GitMachine(SessionFiles):
 
     # --- git --------------------------------------------------------------------------------------------
 
-    async def diff(self, base: str = "HEAD", paths: Sequence[str] | None = None, *, stat: bool = False) -> str:
+    async def diff(
+        self,
+        base: str | int = "HEAD",
+        paths: Sequence[str] | None = None,
+        *,
+        stat: bool = False,
+        to: str | int | None = None,
+    ) -> str:
         """The working tree, untracked files included, against HEAD, "session" (where it began), a branch or a commit.
 
-        A patch as text, or with `stat` its summary. Disturbs nothing in the checkout. Raises BranchNotFound.
+        A number, or "#3", is an entry of the history; `to` compares with something else than the working tree. A
+        patch as text, or with `stat` its summary. Disturbs nothing in the checkout. Raises BranchNotFound,
+        CheckpointNotFound.
         """
         session = self._opened("diff()")
         async with session.reading("diff()"):
-            return await session.branch.diff(base, paths or (), stat=stat)
+            return await session.branch.diff(base, paths or (), stat=stat, to=to)
 
     async def commit(self, message: str | None = None, *, paths: Sequence[str] | None = None) -> str | None:
         """Puts all changes, or those below `paths`, on the session branch; its id, or None if there was nothing.
@@ -316,6 +346,28 @@ class GitMachine(SessionFiles):
         async with session.reading("status()"):
             return await status_of(session, await session.capture(), state)
 
+    async def fork(self, name: str, at: int | None = None, machine: MachineSource = None) -> Self:
+        """A new session, `name`, from this moment or from what entry `at` of the history left; it is running.
+
+        Its working tree is that checkpoint's, what was not committed included; its branch is made where this
+        session's stood then, its history goes on from there. `machine` is a new one of any provider, by default one
+        like this session's. Raises as `start`, and CheckpointNotFound.
+        """
+        return (await self.forks(name, 1, at, machine))[0]
+
+    async def forks(self, name: str, count: int, at: int | None = None, machine: MachineSource = None) -> list[Self]:
+        """Several at once, `name-1` and so on, which share on one host what they have in common. All or none."""
+        session = self._opened("forks()")
+        names = await asyncio.to_thread(forking.fork_names, session, name, count)
+        machines = forking.fork_machines(session, machine, count)
+        async with session.reading("fork()"):
+            entry = await forking.fork_point(session, at)
+        async with forking.origin_of(session, entry) as origin:
+            works = [partial(self._forked, one, on, origin) for one, on in zip(names, machines, strict=True)]
+            made = await forking.at_once(works, _undo)
+        await forking.tell_forks(session, entry, names)
+        return made
+
     # --- running ----------------------------------------------------------------------------------------
 
     async def run(self, command: str, options: RunOptions | None = None, **keywords: Any) -> ExecutionResult:
@@ -335,10 +387,13 @@ class GitMachine(SessionFiles):
         return result
 
     async def spawn(self, command: str, options: RunOptions | None = None, **keywords: Any) -> Process:
-        """Starts a background command in the checkout. It survives between calls; a pause freezes it."""
+        """Starts a background command in the checkout. It survives between calls; a pause freezes it.
+
+        When it has ended it comes into the history, at its `wait()` or at the next commit, pause or stop.
+        """
         session = self._opened("spawn()")
         async with session.sharing("spawn()"):
-            return await self._machine.spawn(command, self._run_options(options, keywords).execute_options())
+            return await session.spawn(command, self._run_options(options, keywords))
 
     async def update(self, env: Mapping[str, str] | None = None, on_update: Hook = None) -> None:
         """Adds to the environment of the commands to come, then calls `on_update`."""
@@ -386,6 +441,17 @@ class GitMachine(SessionFiles):
     def _deliver(self, event: Event) -> Awaitable[None] | None:
         return None if self._on_event is None else self._on_event(event.name, event.data(), self)
 
+    async def _forked(self, name: str, machine: Machine, origin: Origin) -> Self:
+        gm = type(self)(machine, session=name)
+        gm._config = replace(self._config, session=name, named=True, base=None)
+        gm._on_event = self._on_event
+        session = gm._session = await open_fork(
+            machine, gm._config, gm._deliver, self._opened("fork()").branch.vault, origin
+        )
+        record = session.record
+        await session.tell(ev.Started(session=record.session, repo_path=record.repo_path, sha=origin.entry.tip))
+        return gm
+
     async def _end(self) -> None:
         assert self._session is not None
         await self._session.end()
@@ -395,3 +461,7 @@ class GitMachine(SessionFiles):
         assert self._session is not None
         await self._session.end_after_failure()
         self._stopped = True
+
+
+async def _undo(gm: GitMachine) -> None:
+    await abandon(gm._opened("fork()"))

@@ -9,6 +9,7 @@ waits for the lock alone first takes the gate, at which newcomers queue.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ class FileLock:
         finally:
             gate.close()
         try:
+            lock.mark()
             yield
         finally:
             lock.close()
@@ -90,6 +92,10 @@ class _Held:
             file.close()
             raise
         return cls(file)
+
+    def mark(self) -> None:
+        """Leaves on the file when it was last held: from that `gitmachine.leases` tells for how long nobody did."""
+        os.utime(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()  # which lets go of the lock

@@ -27,7 +27,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gitmachine.errors import FileError
+from gitmachine.errors import ConfigurationError, FileError
 from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
 
 if TYPE_CHECKING:
@@ -113,6 +113,18 @@ class Machine(ABC):
     def capabilities(self) -> Capabilities:
         """What this machine really does."""
         return Capabilities()
+
+    def another(self) -> Machine:
+        """A new machine, not started, set up as this one was. Raises ConfigurationError when it needs to be told how.
+
+        The default makes one without arguments.
+        """
+        try:
+            return type(self)()
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{type(self).__name__} needs arguments to make another one: give the machine, or a function that does"
+            ) from error
 
     async def home(self) -> str:
         """The absolute path of the machine's home directory."""

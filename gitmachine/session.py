@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,15 +12,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gitmachine import events as ev
+from gitmachine.actor import current as current_actor
+from gitmachine.background import BackgroundCommand, BackgroundCommands, SessionProcess
 from gitmachine.config import SessionConfig
-from gitmachine.errors import CaptureFailed, GitError, PushHeld, PushRejected, RemoteUnreachable, StateError, VaultError
+from gitmachine.errors import (
+    CaptureFailed,
+    GitError,
+    ProcessNotFound,
+    PushHeld,
+    PushRejected,
+    RemoteUnreachable,
+    StateError,
+    VaultError,
+)
 from gitmachine.git.branch import Captured, CommitOutcome, SessionBranch
+from gitmachine.git.chain import Draft, HistoryEntry
+from gitmachine.git.remote import redact
 from gitmachine.machine import Machine
 from gitmachine.observers import Observers
 from gitmachine.output import OutputKeeper
+from gitmachine.process import Process
 from gitmachine.sessions import SessionRecord, SessionStore
 from gitmachine.types import (
     DEFAULT_MAX_OUTPUT_BYTES,
+    Actor,
     ExecutionResult,
     MachineState,
     PullOutcome,
@@ -51,6 +67,10 @@ class Session:
     record: SessionRecord
     branch: SessionBranch
     observers: Observers
+    secrets: tuple[str, ...] = ()
+    """Never to be written into the history, in any spelling."""
+    offline: bool = False
+    """The remote was out of reach when the session was opened."""
 
     # --- whose turn it is -------------------------------------------------------------------------------
 
@@ -75,7 +95,7 @@ class Session:
         async with (
             self.store.lock.exclusive(self.config.lock_timeout),
             self._while_running(call),
-            self._capturing(),
+            self.capturing(),
         ):
             yield
 
@@ -86,13 +106,14 @@ class Session:
         async with self.store.lock.shared(self.config.lock_timeout):
             # Asked with the lock held: before, the machine may have been running only for somebody's operation.
             if self.machine.state is MachineState.RUNNING:
-                async with self._capturing():
+                async with self.capturing():
                     yield
                 return
         async with self.alone(call):
             yield
 
-    def _capturing(self) -> AbstractAsyncContextManager[None]:
+    def capturing(self) -> AbstractAsyncContextManager[None]:
+        """Held while the working tree is read and the history written."""
         return self.store.capture_lock.exclusive(self.config.lock_timeout)
 
     @asynccontextmanager
@@ -118,9 +139,9 @@ class Session:
         self.record = self.record.model_copy(update={"state": state, "updated_at": datetime.now(UTC)})
         await asyncio.to_thread(self.store.save, self.record)
 
-    async def capture(self) -> Captured:
-        """Files and history into the vault."""
-        captured = await self.branch.capture()
+    async def capture(self, draft: Draft | None = None) -> Captured:
+        """Files and history into the vault; with `draft` an entry into the session's history, too."""
+        captured = await self.branch.capture(draft)
         if captured.changed:
             await self.tell(ev.Checkpointed(sha=captured.checkpoint, tree=captured.tree))
         if captured.history.unreadable is not None:
@@ -131,6 +152,7 @@ class Session:
         return captured
 
     async def commit(self, message: str | None, paths: Sequence[str] | None = None) -> CommitOutcome:
+        await self.settle()
         outcome = await self.branch.commit(message, paths)
         withheld = [{"path": os.fsdecode(item.path), "reason": item.reason} for item in outcome.withheld]
         if outcome.sha is not None:
@@ -147,6 +169,7 @@ class Session:
         if self.config.auto_commit:
             await self.commit(message)
         else:
+            await self.settle()
             await self.capture()
 
     async def push(self, allow: Iterable[str] = ()) -> PushOutcome:
@@ -177,7 +200,7 @@ class Session:
         """The last capture, then the pause. Raises CaptureFailed, VaultError, and leaves the machine running."""
         async with self.store.lock.exclusive(self.config.lock_timeout):
             require(self.machine.state, [MachineState.RUNNING], "pause()")
-            async with self._capturing(), self.machine.quiet():
+            async with self.capturing(), self.machine.quiet():
                 await self.make_durable(message)
             await self.machine.pause()
             await self.note(MachineState.PAUSED)
@@ -210,36 +233,113 @@ class Session:
         await self.tell(ev.Stopped())
 
     async def execute(self, command: str, options: RunOptions) -> ExecutionResult:
-        """Runs a command as `GitMachine.run` promises: numbered, told, durable and logged."""
-        number = await asyncio.to_thread(self.store.next_number)
-        await self.tell(ev.CommandStarted(number=number, command=command))
-        started = time.time()
+        """Runs a command as `GitMachine.run` promises: told, durable, and in the history."""
+        call = secrets.token_hex(8)
+        await self.tell(ev.CommandStarted(id=call, command=command))
+        started = datetime.now(UTC)
         chosen = options.execute_options()
         limit = chosen.max_output_bytes
-        keeper = OutputKeeper(self.store.output_path(number), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
+        keeper = OutputKeeper(self.store.output_path(call), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
         result = await self.machine.execute(command, chosen if limit is None else keeper.attach(chosen))
         result = keeper.finish(result)
-        await asyncio.to_thread(self.store.log_command, number, command, started, result)
-        if self.config.checkpoint == "command":
-            await self._checkpoint_after(result)
-        await self.tell(
-            ev.CommandFinished(
-                number=number,
-                exit_code=result.exit_code,
-                duration=result.duration,
-                timed_out=result.timed_out,
-                truncated=result.truncated,
-            )
-        )
+        draft = self.draft("command", command, result, started, options.actor)
+        entry = await self._checkpoint_after(draft)
+        await self._tell_end(call, entry)
         return result
 
-    async def _checkpoint_after(self, result: ExecutionResult) -> None:
-        try:
-            async with self._capturing():
-                await self.capture()
-        except (CaptureFailed, VaultError) as error:
-            error.add_note(f"the command itself ended with exit code {result.exit_code}; its output is in logs()")
-            raise
+    def draft(
+        self, kind: str, command: str, result: ExecutionResult, started: datetime, actor: Actor | None = None
+    ) -> Draft:
+        """An entry for the history, with every secret taken out."""
+        return Draft(
+            kind=kind,
+            command=redact(command, self.secrets),
+            started=started,
+            exit_code=result.exit_code,
+            duration=result.duration,
+            timed_out=result.timed_out,
+            truncated=result.truncated,
+            actor=actor or current_actor(),
+            stdout=redact(result.stdout, self.secrets),
+            stderr=redact(result.stderr, self.secrets),
+            output_path=result.output_path,
+        )
+
+    async def _tell_end(self, call: str, entry: HistoryEntry) -> None:
+        await self.tell(
+            ev.CommandFinished(
+                number=entry.number,
+                exit_code=0 if entry.exit_code is None else entry.exit_code,
+                duration=entry.duration,
+                timed_out=entry.timed_out,
+                truncated=entry.truncated,
+                id=call,
+                entry=entry.sha,
+            )
+        )
+
+    async def _checkpoint_after(self, draft: Draft) -> HistoryEntry:
+        async with self.capturing():
+            if self.config.checkpoint != "command":
+                return await self.branch.record(draft)
+            try:
+                entry = (await self.capture(draft)).entry
+            except CaptureFailed as error:
+                await self.branch.record(draft)
+                error.add_note(f"the command itself ended with exit code {draft.exit_code}; history() has its output")
+                raise
+            except VaultError as error:
+                error.add_note(f"the command itself ended with exit code {draft.exit_code}")
+                raise
+        assert entry is not None
+        return entry
+
+    # --- background commands ----------------------------------------------------------------------------
+
+    async def spawn(self, command: str, options: RunOptions) -> Process:
+        """Starts a background command that comes into the history when it has ended."""
+        process = await self.machine.spawn(command, options.execute_options())
+        actor = options.actor or current_actor()
+        text = redact(command, self.secrets)
+        known = BackgroundCommand(id=process.id, command=text, door=actor.door, call=actor.call)
+        await self._background.add(known)
+        await self.tell(ev.CommandStarted(id=process.id, command=command))
+        return SessionProcess(process, self._ended)
+
+    async def settle(self) -> None:
+        """Writes what has ended in the background into the history. Expects the capture lock."""
+        for known in await self._background.pending():
+            try:
+                process = await self.machine.process(known.id)
+                if not await process.running():
+                    await self._note_end(known, await process.wait())
+            except ProcessNotFound:
+                await self._note_end(known, None)
+
+    async def _ended(self, process_id: str, result: ExecutionResult) -> None:
+        async with self.capturing():
+            for known in await self._background.pending():
+                if known.id == process_id:
+                    await self._note_end(known, result)
+
+    async def _note_end(self, known: BackgroundCommand, result: ExecutionResult | None) -> None:
+        """`result` is None for one that went with its machine."""
+        actor = Actor(known.door, known.call)
+        if result is None:
+            draft = Draft("background", known.command, started=known.started, actor=actor)
+        else:
+            draft = self.draft("background", known.command, result, known.started, actor)
+        if self.config.checkpoint == "off":
+            entry: HistoryEntry | None = await self.branch.record(draft)
+        else:
+            entry = (await self.capture(draft)).entry
+        assert entry is not None
+        await self._tell_end(known.id, entry)
+        await self._background.forget(known.id)
+
+    @property
+    def _background(self) -> BackgroundCommands:
+        return BackgroundCommands(self.store.directory)
 
     async def end_after_failure(self) -> None:
         """The way out after an exception: the work made safe, then the machine gone, whatever else fails."""

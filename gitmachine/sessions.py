@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from gitmachine import settings as environment
 from gitmachine.errors import ConfigurationError, SessionNotFound
@@ -17,10 +17,7 @@ from gitmachine.events import EventLog
 from gitmachine.locks import FileLock
 from gitmachine.records import CorruptRecord, Record
 from gitmachine.settings import Settings
-from gitmachine.types import ExecutionResult, GitIdentity, MachineState
-
-_KEPT_TEXT = 64 * 1024
-"""Characters of a command's output that its log entry keeps; all of it if it is shorter."""
+from gitmachine.types import GitIdentity, MachineState
 
 
 class SessionRecord(Record):
@@ -53,34 +50,8 @@ class SessionRecord(Record):
         return GitIdentity(self.identity_name, self.identity_email)
 
 
-class CommandRecord(BaseModel):
-    """One command of a session, as its log keeps it."""
-
-    number: int
-    command: str
-    started: float
-    exit_code: int
-    stdout: str
-    stderr: str
-    timed_out: bool
-    truncated: bool
-    duration: float
-    output_path: str | None
-
-    def result(self) -> ExecutionResult:
-        return ExecutionResult(
-            exit_code=self.exit_code,
-            stdout=self.stdout,
-            stderr=self.stderr,
-            timed_out=self.timed_out,
-            truncated=self.truncated,
-            duration=self.duration,
-            output_path=self.output_path,
-        )
-
-
 class SessionStore:
-    """One session's directory: its record, events, commands, kept output and locks."""
+    """One session's directory: its record, events, kept output and locks. Its history is in the vault."""
 
     def __init__(self, directory: Path, scrub: Callable[[str], str] = str) -> None:
         self.directory = directory
@@ -88,7 +59,6 @@ class SessionStore:
         self.events = EventLog(directory, scrub)
         self.lock = FileLock(directory / "lock", f"session {directory.name!r}")
         self.capture_lock = FileLock(directory / "capture.lock", f"the working tree of session {directory.name!r}")
-        self._scrub = scrub
 
     def load(self) -> SessionRecord:
         return SessionRecord.load(self.directory / "record.json")
@@ -100,46 +70,9 @@ class SessionStore:
         """Removes the directory of a session that never started."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def output_path(self, number: int) -> Path:
+    def output_path(self, call: str) -> Path:
         """Where the whole output of a command goes when its result cannot hold it."""
-        return self.directory / "output" / f"{number}.txt"
-
-    def next_number(self) -> int:
-        """A number for a command, counted over all programs that drive this session."""
-        import portalocker
-
-        with (self.directory / "number").open("a+") as file:
-            portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE)
-            file.seek(0)
-            number = int(file.read() or 0) + 1
-            file.truncate(0)
-            file.write(str(number))
-        return number
-
-    def log_command(self, number: int, command: str, started: float, result: ExecutionResult) -> None:
-        """Adds to the session's log of commands, with secrets taken out and long output cut at both ends."""
-        record = CommandRecord(
-            number=number,
-            command=self._scrub(command),
-            started=started,
-            exit_code=result.exit_code,
-            stdout=self._scrub(_short(result.stdout)),
-            stderr=self._scrub(_short(result.stderr)),
-            timed_out=result.timed_out,
-            truncated=result.truncated or len(result.stdout) > _KEPT_TEXT or len(result.stderr) > _KEPT_TEXT,
-            duration=result.duration,
-            output_path=result.output_path,
-        )
-        with (self.directory / "commands.jsonl").open("a") as file:
-            file.write(record.model_dump_json() + "\n")
-
-    def commands(self, last: int = 1000) -> list[CommandRecord]:
-        """The newest `last` commands, oldest first."""
-        try:
-            lines = (self.directory / "commands.jsonl").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        return [CommandRecord.model_validate_json(line) for line in lines[-last:]]
+        return self.directory / "output" / f"{call}.txt"
 
 
 class Registry:
@@ -206,13 +139,6 @@ class Registry:
 
     def _paths(self) -> list[Path]:
         return sorted(self.settings.sessions.glob("*/record.json"))
-
-
-def _short(text: str) -> str:
-    if len(text) <= _KEPT_TEXT:
-        return text
-    half = _KEPT_TEXT // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut ...]\n{text[-half:]}"
 
 
 def _private(state_dir: Path) -> None:

@@ -69,3 +69,11 @@ def network_environment() -> dict[str, str]:
         "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH",
     )  # fmt: skip
     return {name: value for name in names if (value := os.environ.get(name))}
+
+
+def git_configuration_files() -> tuple[Path, ...]:
+    """The user's own git configuration, the file with the last word last (git-config(1), FILES)."""
+    home = Path(os.environ.get("HOME") or "/nonexistent")
+    if given := os.environ.get("GIT_CONFIG_GLOBAL"):
+        return (Path(given),)
+    return (Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git" / "config", home / ".gitconfig")

@@ -51,11 +51,23 @@ class ExecuteOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf a command runs, as the session's history tells it."""
+
+    door: str = "python"
+    """python, cli, mcp, langchain …"""
+    call: str | None = None
+    """The door's own name for the call, such as a tool call's id."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions(ExecuteOptions):
     """What `GitMachine.run` takes beyond `Machine.execute`."""
 
     on_exit: Callable[[int], Awaitable[None] | None] | None = None
     """Called with the exit code once the command has ended, also after a timeout."""
+    actor: Actor | None = None
+    """Whose command it is; by default whoever `gitmachine.actor.acting` names, else a Python program."""
 
     def execute_options(self) -> ExecuteOptions:
         """The part of these options that a machine understands."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-TESTED_BY_THE_OTHER_RUN = ("only as root", "only as an ordinary user")
+TESTED_BY_THE_OTHER_RUN = ("only as root", "only root", "only as an ordinary user")
 
 
 def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from gitmachine.cli.doing import do
-from gitmachine.cli.entering import Entry
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import described
+from gitmachine.cli.history import COMMANDS as HISTORY_COMMANDS
+from gitmachine.cli.home import COMMANDS as HOME_COMMANDS
 
 _EPILOG = f"""\b
 A command's own exit code is passed through. Otherwise:
@@ -219,26 +221,23 @@ def status_command(name: str | None, as_json: bool) -> None:
 
 @cli.command("diff")
 @name_argument
-@click.option("--base", default="HEAD", show_default=True, help='HEAD, "session" (where it began), or a commit.')
+@click.option(
+    "--base",
+    default="HEAD",
+    show_default=True,
+    help='HEAD, "session" (where it began), #3 (an entry of the log), a commit.',
+)
+@click.option("--to", help="The same for what is compared with it. Default: the working tree.")
 @click.option("--path", "paths", multiple=True, help="Only this path; may be repeated.")
 @click.option("--stat", is_flag=True, help="A summary in place of the patch.")
 @json_option
-def diff_command(name: str | None, base: str, paths: tuple[str, ...], stat: bool, as_json: bool) -> None:
+def diff_command(
+    name: str | None, base: str, to: str | None, paths: tuple[str, ...], stat: bool, as_json: bool
+) -> None:
     """Show the working tree's changes, untracked files included."""
     from gitmachine.cli.looking import diff
 
-    do(diff(name, base, paths, stat=stat, as_json=as_json), as_json=as_json)
-
-
-@cli.command("log")
-@name_argument
-@click.option("-n", "last", type=click.IntRange(min=1), default=50, show_default=True, help="The newest N.")
-@json_option
-def log_command(name: str | None, last: int, as_json: bool) -> None:
-    """List the commands that the session has run."""
-    from gitmachine.cli.looking import log
-
-    do(log(name, last, as_json=as_json), as_json=as_json)
+    do(diff(name, base, paths, to=to, stat=stat, as_json=as_json), as_json=as_json)
 
 
 @cli.command("events")
@@ -268,3 +267,7 @@ def demo_command() -> None:
     from gitmachine.cli.demo import demo
 
     do(demo())
+
+
+for command in (*HISTORY_COMMANDS, *HOME_COMMANDS):
+    cli.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 import traceback
 from collections.abc import Coroutine
@@ -11,17 +12,19 @@ from typing import Any, NoReturn
 
 import click
 
+from gitmachine.actor import acting
 from gitmachine.cli.exits import Exit, exit_for
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
 from gitmachine.cli.pipes import silence
 from gitmachine.cli.screen import answer_json, plain
-from gitmachine.errors import GitMachineError
+from gitmachine.errors import AuthenticationFailed, GitMachineError, PushHeld
 
 
 def do(work: Coroutine[Any, Any, int | None], *, as_json: bool = False) -> NoReturn:
     """Runs a command to its end and leaves with its exit code. An error is a message, never a traceback."""
     try:
-        code = asyncio.run(until_interrupted(work))
+        with acting("cli"):
+            code = asyncio.run(until_interrupted(work))
         sys.stdout.flush()
     except GitMachineError as error:
         code = tell(error, as_json=as_json)
@@ -47,10 +50,22 @@ def tell(error: GitMachineError, *, as_json: bool = False) -> Exit:
     code = exit_for(error)
     if click.get_current_context().find_root().params.get("debug"):
         traceback.print_exception(error)
-    say("\n  ".join([str(error), *getattr(error, "__notes__", ())]))
+    say("\n  ".join([str(error), *getattr(error, "__notes__", ()), *_next_step(error)]))
     if as_json:
         answer_json({"error": as_data(error), "exit_code": int(code)})
     return code
+
+
+def _next_step(error: GitMachineError) -> list[str]:
+    """What the library's message says in Python, as a command."""
+    match error:
+        case PushHeld():
+            allowed = " ".join(f"--allow {shlex.quote(path)}" for path in error.outcome.held)
+            return [f"`gitmachine push {allowed}` lets them through"]
+        case AuthenticationFailed():
+            return ["the token is taken from GITMACHINE_TOKEN, for github.com also from GH_TOKEN or GITHUB_TOKEN"]
+        case _:
+            return []
 
 
 def as_data(error: GitMachineError) -> dict[str, Any]:

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.finding import Found, wanted
 from gitmachine.errors import ConfigurationError
 from gitmachine.git_machine import GitMachine
 from gitmachine.types import MachineState
 
 OnEvent = Callable[[str, dict[str, Any], GitMachine], Awaitable[None] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the user asked for by options of `run` and `start`."""
-
-    repo: str | None = None
-    session: str | None = None
-    base: str | None = None
-    machine: str = "local"
-    network: str | None = None
-    """None when the user said nothing of it."""
-    env: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

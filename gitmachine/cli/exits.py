@@ -13,6 +13,7 @@ from gitmachine.errors import (
     BranchNotFound,
     CallbackError,
     CaptureFailed,
+    CheckpointNotFound,
     ConfigurationError,
     GitError,
     GitMachineError,
@@ -42,11 +43,11 @@ class Exit(enum.IntEnum):
         member.meaning = meaning
         return member
 
-    NOT_USABLE = 1, "doctor, demo: something does not work here"
+    NOT_USABLE = 1, "doctor, demo, verify: something is not as it should be"
     USAGE = 2, "the command line itself is wrong"
     BAD_INPUT = 64, "an argument is wrong, or the call does not fit the session's state"
     REFUSED = 65, "git refused: push rejected or held, merge blocked; the work is safe"
-    NOT_FOUND = 66, "no such session, repository or branch"
+    NOT_FOUND = 66, "no such session, repository, branch or checkpoint"
     NO_MACHINE = 69, "the machine cannot be started, or has ended"
     INTERNAL = 70, "anything else"
     NOT_SAFE = 74, "work could not be brought out; the machine is kept"
@@ -64,6 +65,7 @@ _BY_ERROR: tuple[tuple[type[GitMachineError], Exit], ...] = (
     (SessionNotFound, Exit.NOT_FOUND),
     (RepositoryNotFound, Exit.NOT_FOUND),
     (BranchNotFound, Exit.NOT_FOUND),
+    (CheckpointNotFound, Exit.NOT_FOUND),
     (SessionBusy, Exit.TRY_AGAIN),
     (RemoteUnreachable, Exit.TRY_AGAIN),
     (AuthenticationFailed, Exit.NO_PERMISSION),

@@ -21,7 +21,10 @@ class Interrupted(Exception):
 
 
 async def until_interrupted(step: Coroutine[Any, Any, T]) -> T:
-    """Runs a step that a signal cancels. Raises Interrupted when one did and the step did not finish."""
+    """Runs a step that a signal cancels. Raises Interrupted when one did and the step did not finish.
+
+    A signal that we were started to ignore, as by nohup(1), stays ignored.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(step)
     received: list[signal.Signals] = []
@@ -30,7 +33,8 @@ async def until_interrupted(step: Coroutine[Any, Any, T]) -> T:
         received.append(number)
         task.cancel()
 
-    for number in SIGNALS:
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heard:
         loop.add_signal_handler(number, receive, number)
     try:
         return await task
@@ -39,5 +43,5 @@ async def until_interrupted(step: Coroutine[Any, Any, T]) -> T:
             raise
         raise Interrupted(received[0]) from None
     finally:
-        for number in SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)

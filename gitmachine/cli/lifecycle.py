@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gitmachine.assembling import provider_of
 from gitmachine.cli import finding
-from gitmachine.cli.entering import Entered, Entry, enter
+from gitmachine.cli.entering import Entered, enter
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.finding import Found
 from gitmachine.cli.screen import QUIET_EVENTS, Screen, answer, answer_json
-from gitmachine.errors import ConfigurationError
 from gitmachine.git_machine import GitMachine
 from gitmachine.sessions import Registry
 from gitmachine.types import MachineState
@@ -49,15 +50,11 @@ async def resume(name: str | None, *, as_json: bool) -> None:
         _answer_state(gm, as_json=as_json)
         return
     record = found.record
-    if record.repository is None:
-        raise ConfigurationError(
-            f"session {record.session!r} has no repository, so it cannot go on without its machine"
-        )
     screen.note(f"the machine of session {record.session} has ended: its work goes on in a new one")
     with screen.working("starting a new machine"):
-        entered = await enter(Entry(repo=record.repository, session=record.session), screen.event)
-    await entered.gm.detach()
-    _say(entered, as_json=as_json)
+        gm = await GitMachine.reopen(record.id, machine=provider_of(record)(), on_event=screen.event)
+    await gm.detach()
+    _say(Entered(gm, None), as_json=as_json)
 
 
 async def stop(name: str | None, message: str | None, *, push: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`ls`, `status`, `diff`, `log`, `events` and `doctor`: what changes nothing."""
+"""`ls`, `status`, `diff`, `events` and `doctor`: what changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from gitmachine.cli import finding
 from gitmachine.cli.doing import say
 from gitmachine.cli.exits import Exit
-from gitmachine.cli.screen import answer, answer_json, describe, plain, short, table
+from gitmachine.cli.screen import answer, answer_json, describe, short, table
 from gitmachine.doctor import examine
 from gitmachine.events import Event, Unknown
 from gitmachine.git_machine import GitMachine
@@ -88,33 +88,17 @@ def _described(seen: Status, repository: str | None) -> str:
     return "\n".join([*lines, *(f"  {change.status} {change.path}" for change in seen.changes)])
 
 
-async def diff(name: str | None, base: str, paths: Sequence[str], *, stat: bool, as_json: bool) -> None:
+async def diff(name: str | None, base: str, paths: Sequence[str], *, to: str | None, stat: bool, as_json: bool) -> None:
     found = await finding.session(name)
     gm = await GitMachine.reopen(found.record.id)
     try:
-        text = await gm.diff(base, paths or None, stat=stat)
+        text = await gm.diff(base, paths or None, stat=stat, to=to)
     finally:
         await gm.detach()
     if as_json:
         answer_json({"session": gm.session, "base": base, "diff": text})
     elif text:
         answer(text.rstrip("\n"))
-
-
-async def log(name: str | None, last: int, *, as_json: bool) -> None:
-    store = await _store(name)
-    commands = await asyncio.to_thread(store.commands, last)
-    if as_json:
-        answer_json([command.model_dump(mode="json") for command in commands])
-        return
-    for command in commands:
-        ending = "timed out" if command.timed_out else f"exit {command.exit_code}"
-        answer(f"{command.number:>4}  {ending:<9} {command.duration:>8.2f} s  {_one_line(command.command)}")
-
-
-def _one_line(text: str) -> str:
-    first, *rest = text.splitlines() or [""]
-    return plain(first) + (" …" if rest else "")
 
 
 async def events(name: str | None, after: int, *, follow: bool, as_json: bool) -> None:

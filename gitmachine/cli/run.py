@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitmachine.cli.doing import as_data, say, tell
-from gitmachine.cli.entering import Entered, Entry, enter, leave_as_found
+from gitmachine.cli.entering import Entered, enter, leave_as_found
+from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import Exit
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
 from gitmachine.cli.pipes import Pipe
@@ -46,6 +47,7 @@ async def run(request: Request) -> int:
     result, closed = await _execute(request, entered)
     if result is not None and result.timed_out:
         screen.warn(f"the command was ended after {request.timeout:g} s, with all it had started")
+    name = shlex.quote(entered.gm.session)
     failure: GitMachineError | None = None
     outcome: PushOutcome | None = None
     try:
@@ -53,13 +55,16 @@ async def run(request: Request) -> int:
     except GitMachineError as error:
         failure = error
     except Interrupted:
-        say(f"interrupted while the session was ended; `gitmachine stop {entered.gm.session}` tries again")
+        say(f"interrupted while the session was ended; `gitmachine stop {name}` tries again")
         raise
     if request.as_json:
         answer_json(_as_data(entered, result, outcome, failure))
     elif outcome is not None:
         screen.note(_closing(entered, outcome))
-    return _exit_code(result, failure, closed=closed)
+    code = _exit_code(result, failure, closed=closed)
+    if failure is not None and entered.before is None:
+        say(f"session {name} is still live: `gitmachine stop {name}` tries again, with --no-push it ends as it is")
+    return code
 
 
 async def _execute(request: Request, entered: Entered) -> tuple[ExecutionResult | None, bool]:

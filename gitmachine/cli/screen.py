@@ -56,6 +56,13 @@ def describe(name: str, data: Mapping[str, Any]) -> str:
             return f"at {short(data.get('sha'))}" + (f"; conflicts in {', '.join(conflicts)}" if conflicts else "")
         case "capture_incomplete":
             return f"{data['what']}: {data['reason']}"
+        case "recovered":
+            lost = "".join(f"\n    not restored: {item}" for item in data["not_restored"])
+            return f"from checkpoint {short(data['checkpoint'])}" + lost
+        case "rewound":
+            return f"to entry {data['to']}"
+        case "forked":
+            return f"{', '.join(data['sessions'])} from entry {data['number']}"
         case "callback_failed":
             return f"{data['callback']}: {data['error']}"
         case _:
@@ -72,7 +79,7 @@ def _withheld(data: Mapping[str, Any]) -> str:
 
 _COLOURS = {
     "committed": "green", "pushed": "green", "push_rejected": "red", "push_held": "yellow", "withheld": "yellow",
-    "capture_incomplete": "red", "callback_failed": "red", "paused": "cyan", "resumed": "cyan",
+    "capture_incomplete": "red", "callback_failed": "red", "paused": "cyan", "resumed": "cyan", "recovered": "yellow",
     "command_started": "bright_white",
 }  # fmt: skip
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from gitmachine.errors import BranchNotFound, ConfigurationError, GitError
-from gitmachine.git import text
+from gitmachine.errors import BranchNotFound, CheckpointNotFound, ConfigurationError, GitError
+from gitmachine.git import restoring, text
+from gitmachine.git.chain import Chain, Draft, Effect, HistoryEntry
 from gitmachine.git.checkout import Checkout, History, Snapshot
 from gitmachine.git.guard import Guard, Withheld
 from gitmachine.git.publish import PublishRequest, publish
@@ -42,6 +43,8 @@ class Captured:
     history: History
     nested: tuple[bytes, ...] = ()
     trouble: str = ""
+    entry: HistoryEntry | None = None
+    """What was written into the history with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class SessionBranch:
         self._vault = vault
         self._checkout = checkout
         self._owner = owner
+        self.chain = Chain(vault, self.ref("history"), owner.identity)
         self._known = ""
         self._trees: dict[str, str] = {}
 
@@ -102,16 +106,15 @@ class SessionBranch:
 
     # --- machine to vault -------------------------------------------------------------------------------
 
-    async def capture(self) -> Captured:
+    async def capture(self, draft: Draft | None = None, *, files_only: bool = False) -> Captured:
         """Brings files and history into the vault. Raises CaptureFailed, Quarantined, VaultError.
 
-        Nothing in the machine's repository changes.
+        Nothing in the machine's repository changes. With `draft` the session's history gets an entry, in the same
+        transaction. `files_only` leaves the machine's repository unread.
         """
         refs = await self.refs()
         have = await self._tree(refs.get("files") or refs.get("base"))
-        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
-        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
-        history = await self._take_history(history, refs)
+        snapshot, history = await self._look(have, refs, files_only=files_only)
         tip = history.refs.get(f"refs/heads/{self._owner.branch}") or refs.get("tip")
         tree, checkpoint = await both(
             self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
@@ -119,10 +122,35 @@ class SessionBranch:
         if (whole := await self._with_left_out(tree, history)) != tree:
             tree = whole
             checkpoint = await self._checkpoint(tree, have, refs, history.head or tip)
-        new = {"files": checkpoint, "tip": tip}
+        entry = None
+        if draft is not None:
+            changes = await self._vault.changes(have, tree) if tree != have else []
+            entry = await self.chain.write(draft, Effect(have, tree, checkpoint, tip, changes), refs.get("history"))
+        new = {"files": checkpoint, "tip": tip, "history": entry.sha if entry else None}
         updates = {self.ref(name): sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
-        await self._vault.update_refs(updates)
-        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble)
+        await self._vault.update_refs(updates, durable=updates.keys() != {self.ref("history")})
+        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
+
+    async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
+        """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
+        refs = await self.refs()
+        effect = effect or Effect(tip=refs.get("tip"))
+        entry = await self.chain.write(draft, effect, refs.get("history"))
+        await self._vault.update_refs({self.ref("history"): entry.sha}, durable=effect.changed)
+        return entry
+
+    async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
+        """An entry for changes since the tree `before` that came by no command: by a file call, say."""
+        changes = await self._vault.changes(before, captured.tree) if before else ()
+        effect = Effect(before, captured.tree, captured.checkpoint, captured.tip, changes)
+        return await self.record(Draft("outside", "changes outside of commands"), effect)
+
+    async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
+        if files_only:
+            return await self._checkout.snapshot(have), History(state=self._known)
+        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
+        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
+        return snapshot, await self._take_history(history, refs)
 
     async def _take_files(self, snapshot: Snapshot) -> str:
         if snapshot.pack is not None:
@@ -172,6 +200,17 @@ class SessionBranch:
                 self._trees.clear()
             self._trees[commit] = await self._vault.tree_of(commit)
         return self._trees[commit]
+
+    async def is_uncommitted(self) -> bool:
+        """The last checkpoint has files that the session branch has not."""
+        refs = await self.refs()
+        return "files" in refs and await self._tree(refs["files"]) != await self._tree(refs.get("tip"))
+
+    async def restore_files(self, *, objects: str | None = None) -> None:
+        """Puts back into a fresh checkout of the tip what was captured and never committed. Raises GitError."""
+        refs = await self.refs()
+        if "files" in refs:
+            await self.restore(await self._tree(refs.get("tip")), await self._tree(refs["files"]), objects=objects)
 
     # --- commit -----------------------------------------------------------------------------------------
 
@@ -300,16 +339,51 @@ class SessionBranch:
         await self.capture()
         return outcome
 
-    async def diff(self, base: str, paths: Sequence[str], *, stat: bool) -> str:
-        """The working tree against `base`: "HEAD", "session" (where it began), or a branch, tag or commit."""
+    async def diff(self, base: str | int, paths: Sequence[str], *, stat: bool, to: str | int | None = None) -> str:
+        """What is new in `to`, by default the working tree, against `base`.
+
+        Each is a checkpoint (a number, or "#3"), "HEAD", "session" (where it began), a branch, a tag or a commit.
+        """
         captured = await self.capture()
-        if base == "HEAD":
-            old = captured.history.head or captured.tip
-        elif base == "session":
-            old = (await self.refs()).get("base")
-        else:
-            old = await self._resolve(base, captured)
-        return await self._vault.diff(await self._tree(old), captured.tree, paths=paths, stat=stat)
+        old = await self._tree_named(base, captured)
+        new = captured.tree if to is None else await self._tree_named(to, captured)
+        return await self._vault.diff(old, new, paths=paths, stat=stat)
+
+    async def tree_at(self, number: int) -> str:
+        """The working tree as an entry of the history left it. Raises CheckpointNotFound."""
+        entry = await self.entry_with_tree(number)
+        assert entry.tree is not None
+        return entry.tree
+
+    async def entry_with_tree(self, number: int) -> HistoryEntry:
+        """The entry of that number, which must have a checkpoint. Raises CheckpointNotFound."""
+        entry = await self.chain.entry(number)
+        if entry.tree is None:
+            raise CheckpointNotFound(
+                f"entry {number} of the history left no checkpoint: choose one that has; "
+                'with checkpoint="command" all have'
+            )
+        return entry
+
+    async def restore(self, current: str, target: str, *, objects: str | None = None) -> restoring.Restored:
+        """Changes the files in the machine from one tree to another; its repository stays as it is.
+
+        `objects` is a directory that the machine can read, if that has all that `target` needs. Raises GitError.
+        """
+        if current == target:
+            return restoring.Restored()
+        plan = restoring.plan(await self._vault.changes(current, target))
+        pack = None if objects else self._vault.pack_of(plan.blobs)
+        return await restoring.restore(self._checkout.machine, self._checkout.path, plan, pack, objects)
+
+    async def _tree_named(self, name: str | int, captured: Captured) -> str:
+        if isinstance(name, int) or (name[:1] == "#" and name[1:].isdecimal()):
+            return await self.tree_at(name if isinstance(name, int) else int(name[1:]))
+        if name == "HEAD":
+            return await self._tree(captured.history.head or captured.tip)
+        if name == "session":
+            return await self._tree((await self.refs()).get("base"))
+        return await self._tree(await self._resolve(name, captured))
 
     async def _resolve(self, name: str, captured: Captured) -> str:
         local = captured.history.refs.get(f"refs/heads/{name}")

@@ -24,6 +24,8 @@ _CAPTURE_LIMIT_S = 900.0
 _APPLY_LIMIT_S = 120.0
 _HISTORY_LIMIT_S = 10.0
 """A configuration that includes a pipe hangs every git command; then the files are captured without history."""
+_HISTORY_HUNG_LIMIT_S = 1.0
+"""For a repository that hung the last time: who paid once need not pay again at each command."""
 
 _NESTING_LIMIT = 64
 
@@ -82,6 +84,11 @@ class Checkout:
         self._machine = machine
         self.path = path
         self._adopt_index = False
+        self._history_limit = _HISTORY_LIMIT_S
+
+    @property
+    def machine(self) -> Machine:
+        return self._machine
 
     async def provision(self, plan: Provision) -> None:
         """Makes the checkout. Raises GitError when git in the machine fails or is missing."""
@@ -161,7 +168,8 @@ class Checkout:
             "GM_INLINE_BYTES": str(INLINE_PACK_BYTES),
             "GIT_SHALLOW_FILE": "",
         }
-        result = await self._git(place, "history", environment, timeout=_HISTORY_LIMIT_S)
+        result = await self._git(place, "history", environment, timeout=self._history_limit)
+        self._history_limit = _HISTORY_HUNG_LIMIT_S if result.timed_out else _HISTORY_LIMIT_S
         if result.timed_out and result.stdout.startswith("head "):
             # git works there, it only has much to pack.
             result = await self._git(place, "history", environment, timeout=_CAPTURE_LIMIT_S)

@@ -6,13 +6,15 @@ about itself has no say here.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from gitmachine.errors import ConfigurationError, VaultError
+from gitmachine.git import loose
 from gitmachine.git.environment import EMPTY_TREE
 from gitmachine.git.host import HostGit
 from gitmachine.git.parse import SHA, Change, Commit, changes_of, compose_commit, kinds_of, refs_of
@@ -25,6 +27,7 @@ class ObjectStore:
     def __init__(self, git: HostGit, store: Path) -> None:
         self._git = git
         self.store = store
+        self._unflushed: list[str] = []
 
     async def tree_of(self, commit: str) -> str:
         """The tree of a commit, or of a tag; a tree is its own."""
@@ -77,8 +80,60 @@ class ObjectStore:
         Raises: ConfigurationError for a message or identity that git cannot store.
         """
         raw = compose_commit(_sha(tree), [_sha(parent) for parent in parents], identity, message, when)
-        answer = await self._git.run("hash-object", "-t", "commit", "-w", "--stdin", git_dir=self.store, stdin=raw)
-        return Commit(answer.text, raw)
+        (name,) = await self.write_objects([("commit", raw)])
+        return Commit(name, raw)
+
+    async def write_objects(self, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
+        """Writes objects, given as (kind, content), with `durable` to disk; their names. Raises: VaultError.
+
+        Those that were written without are flushed by the next that is written with.
+        """
+        directory = self.store / "objects"
+        try:
+            names = await asyncio.to_thread(loose.write, directory, contents, durable=durable)
+            if not durable:
+                self._unflushed += names
+            elif self._unflushed:
+                unflushed, self._unflushed = self._unflushed, []
+                await asyncio.to_thread(loose.flush, directory, unflushed)
+            return names
+        except OSError as error:
+            raise VaultError(
+                f"the vault {self.store.parent} cannot be written: {error.strerror}; mend that and try again"
+            ) from error
+
+    async def contents(self, expressions: Sequence[str]) -> list[bytes | None]:
+        """The content of each object that an expression such as `SHA:path` names; None where there is none."""
+        return [found[2] if found else None for found in await self.objects(expressions)]
+
+    async def objects(self, expressions: Sequence[str]) -> list[tuple[str, str, bytes] | None]:
+        """The same, with name and kind before the content."""
+        if not expressions:
+            return []
+        asked = "".join(f"{expression}\n" for expression in expressions).encode()
+        answer = await self._git.run("cat-file", "--batch", git_dir=self.store, stdin=asked)
+        return list(_answers(answer.stdout))
+
+    async def kinds_at(self, commit: str, path: bytes) -> tuple[str, str] | None:
+        """Mode and object of a path in a commit; None when it is not there."""
+        answer = await self._git.run(
+            "ls-tree", "-z", "--full-tree", _sha(commit), "--", os.fsdecode(path), git_dir=self.store
+        )
+        head, _, name = answer.stdout.partition(b"\0")[0].partition(b"\t")
+        if name != path:
+            return None
+        mode, _, sha = head.decode().split(" ")
+        return mode, sha
+
+    async def counted(self, old: str, new: str) -> tuple[int, int, int]:
+        """Between two trees: files that differ, lines added, lines taken away. A binary file has no lines."""
+        answer = await self._git.run(
+            "diff", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", _sha(old), _sha(new),
+            git_dir=self.store,
+        )  # fmt: skip
+        rows = [row.split(b"\t") for row in answer.stdout.split(b"\0") if row]
+        added = sum(int(row[0]) for row in rows if row[0] != b"-")
+        return len(rows), added, sum(int(row[1]) for row in rows if row[1] != b"-")
 
     async def raw_commit(self, sha: str) -> bytes:
         """The bytes of a commit object. Raises: VaultError when there is no such commit."""
@@ -126,6 +181,14 @@ class ObjectStore:
         ):  # fmt: skip
             yield chunk
 
+    async def pack_of(self, shas: Sequence[str]) -> AsyncIterator[bytes]:
+        """A pack of just these objects."""
+        async for chunk in self._git.stream(
+            "pack-objects", "--stdout", "--delta-base-offset", "-q",
+            git_dir=self.store, stdin="".join(f"{_sha(sha)}\n" for sha in shas).encode(),
+        ):  # fmt: skip
+            yield chunk
+
     async def _refs(self, repository: Path, *prefixes: str) -> dict[str, str]:
         answer = await self._git.run("for-each-ref", "--format=%(objectname) %(refname)", *prefixes, git_dir=repository)
         return refs_of(answer.stdout)
@@ -146,15 +209,20 @@ def _index_line(path: bytes, entry: tuple[str, str] | None) -> bytes:
 
 
 def _contents(answer: bytes) -> dict[str, bytes]:
-    """Takes the answer of `cat-file --batch` apart."""
-    found: dict[str, bytes] = {}
+    """By name what `cat-file --batch` answered."""
+    return {found[0]: found[2] for found in _answers(answer) if found is not None}
+
+
+def _answers(answer: bytes) -> Iterator[tuple[str, str, bytes] | None]:
+    """What `cat-file --batch` answered, question by question: name, kind and content."""
     position = 0
     while position < len(answer):
         end = answer.index(b"\n", position)
-        head = answer[position:end].decode().split(" ")
+        head = answer[position:end].decode("utf-8", "replace").rsplit(" ", 2)
         position = end + 1
-        if head[1] != "missing":
-            size = int(head[2])
-            found[head[0]] = answer[position : position + size]
-            position += size + 1
-    return found
+        if head[-1] == "missing":
+            yield None
+            continue
+        size = int(head[2])
+        yield head[0], head[1], answer[position : position + size]
+        position += size + 1

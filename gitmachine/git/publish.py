@@ -73,6 +73,8 @@ async def publish(vault: Vault, request: PublishRequest) -> PushOutcome:
     if await _goes_forward(vault, request):
         try:
             refusal = await _push(vault, vault.remote, request.branch, request.sha, request.expected)
+            if refusal is not None and (seen := await _own_earlier_push(vault, request)) is not None:
+                refusal = await _push(vault, vault.remote, request.branch, request.sha, seen)
         except GitError as error:
             await _note_where_the_work_is(vault, request, error)
             raise
@@ -87,6 +89,18 @@ async def _goes_forward(vault: Vault, request: PublishRequest) -> bool:
     if (await vault.kinds([request.expected]))[request.expected] != "commit":
         return False
     return await vault.is_ancestor(request.expected, request.sha)
+
+
+async def _own_earlier_push(vault: Vault, request: PublishRequest) -> str | None:
+    """What the remote's branch is at, when that is on the way to what is to be pushed.
+
+    Then it is a push of our own, and whoever made it died before he could write it down.
+    """
+    seen = (await vault.ask_remote(request.branch)).heads.get(request.branch)
+    if seen in (None, request.expected) or (await vault.kinds([seen]))[seen] != "commit":
+        return None
+    onward = request.expected is None or await vault.is_ancestor(request.expected, seen)
+    return seen if onward and await vault.is_ancestor(seen, request.sha) else None
 
 
 async def _push(vault: Vault, remote: Remote, branch: str, sha: str, expected: str | None) -> _Refusal | None:

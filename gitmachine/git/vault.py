@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from gitmachine.errors import ConfigurationError, GitError, RemoteUnreachable, RepositoryError, VaultError
+from gitmachine.git import loose_refs
 from gitmachine.git.host import HostGit
 from gitmachine.git.names import SESSION_REFS, check_session_ref
 from gitmachine.git.objects import ObjectStore
@@ -105,6 +106,12 @@ class Vault(ObjectStore):
                 await asyncio.sleep(pause)
         return await self._fetch_once(self.remote)
 
+    async def last_known(self, default_branch: str | None) -> RemoteState:
+        """What the remote had when it was last fetched. Its default branch is the caller's to know."""
+        ours = await self._refs(self.upstream)
+        heads = below(ours, "refs/heads/")
+        return RemoteState(heads, below(ours, "refs/tags/"), default_branch if default_branch in heads else None)
+
     async def ask_remote(self, *branches: str) -> RemoteState:
         """What the remote has now, without fetching it; of the branches named, or all."""
         if self.remote is None:
@@ -139,22 +146,32 @@ class Vault(ObjectStore):
         await take_in(self._git, self.store, pack, claim, max_pack_bytes)
         await self.update_refs(refs)
 
-    async def update_refs(self, updates: Mapping[str, str | None]) -> None:
-        """Sets session refs, or deletes those whose value is None, in one transaction.
+    async def update_refs(self, updates: Mapping[str, str | None], *, durable: bool = True) -> None:
+        """Sets session refs in the order given, or deletes those whose value is None.
 
-        Only a branch that makes room for another (`a` for `a/b`) is deleted before, since git cannot do both
-        at once. Raises: VaultError; nothing has changed then.
+        A branch that makes room for another (`a` for `a/b`) is deleted before, since git cannot do both at once.
+        Without `durable` a power cut, but no killed process, may undo it. Raises: VaultError; nothing has changed then.
         """
         gone = [check_session_ref(ref) for ref, sha in updates.items() if sha is None]
         kept = {check_session_ref(ref): sha for ref, sha in updates.items() if sha is not None}
+        if not gone and await self._moved(kept, durable=durable):
+            return
         first = [ref for ref in gone if _in_the_way(ref, kept)]
         await self._transaction([_delete(ref) for ref in first])
         await self._transaction(
             [_delete(ref) for ref in gone if ref not in first] + [_update(ref, sha) for ref, sha in kept.items()]
         )
 
+    async def _moved(self, refs: Mapping[str, str], *, durable: bool) -> bool:
+        try:
+            return await asyncio.to_thread(loose_refs.move, self.store, refs, durable=durable)
+        except OSError as error:
+            raise VaultError(f"the vault {self.path} could not move the session's refs: {error.strerror}") from error
+
     async def refs(self, prefix: str) -> dict[str, str]:
         """Object by full name of the refs below a prefix: sessions' ones, or the remote's as last fetched."""
+        if prefix.startswith(SESSION_REFS) and prefix.endswith("/"):
+            return await asyncio.to_thread(loose_refs.read, self.store, prefix)
         repository = self.store if prefix.startswith("refs/gitmachine/") else self.upstream
         found = await self._refs(repository, prefix.rstrip("/"))
         return {name: sha for name, sha in found.items() if name.startswith(prefix)}

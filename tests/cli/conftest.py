@@ -27,6 +27,8 @@ class CommandLine:
 
     directory: Path
     env: dict[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
+    """A program that starts it, with its arguments."""
 
     def __call__(self, *words: str, exits: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -48,7 +50,7 @@ class CommandLine:
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [GITMACHINE, *words],
+            [*self.before, GITMACHINE, *words],
             cwd=self.directory,
             env=self.env,
             stdin=subprocess.DEVNULL,

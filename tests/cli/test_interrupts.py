@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,14 +77,13 @@ def test_a_session_outlives_the_program_that_was_killed(gitmachine: CommandLine,
 
 def test_a_session_outlives_its_machine(gitmachine: CommandLine, checkout: Path) -> None:
     gitmachine("start", "--session", "s")
-    gitmachine("run", "--session", "s", "echo kept > work")
-    gitmachine("commit", "s")
+    gitmachine("run", "--session", "s", "echo kept > work; rm hello.txt")
     (directory,) = Path(os.environ["GITMACHINE_HOME"]).glob("machines/*")
     os.kill(MachineRecord.load(directory / "machine.json").init.pid, signal.SIGKILL)
     os.kill(InitRecord.load(directory / "observer.json").pid, signal.SIGKILL)
     wait_until(lambda: [s["state"] for s in gitmachine.json("ls")["sessions"]] == ["lost"])
-    done = gitmachine("run", "--session", "s", "cat work")
-    assert done.stdout == "kept\n"
+    done = gitmachine("run", "--session", "s", "cat work; git status --short")
+    assert done.stdout == "kept\n D hello.txt\n?? work\n"
     assert git(checkout, "show", "s:work") == "kept"
 
 
@@ -92,3 +92,14 @@ def test_resume_brings_an_ended_machines_session_up_again(gitmachine: CommandLin
     assert gitmachine("resume", "s").stdout == "s\n"
     assert gitmachine("run", "--session", "s", "cat new").stdout == "x\n"
     gitmachine("stop", "s")
+
+
+def test_a_hangup_is_ignored_below_nohup(gitmachine: CommandLine, checkout: Path) -> None:
+    below = replace(gitmachine, before=("nohup",))
+    with below.begin("run", "--session", "s", "echo ready; sleep 1; echo done > work") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert git(checkout, "show", "s:work") == "done"

@@ -153,3 +153,13 @@ def test_the_process_list_of_the_host_shows_no_environment_value(gitmachine: Com
     assert "correct-horse-battery" not in listing
     assert gitmachine("run", "--session", "s", "echo $SECRET_VALUE").stdout == "correct-horse-battery\n"
     gitmachine("stop", "s")
+
+
+def test_a_held_push_says_how_to_let_it_through(gitmachine: CommandLine, checkout: Path) -> None:
+    change = "mkdir -p .github/workflows; echo x > .github/workflows/ci.yml"
+    done = gitmachine("run", "--session", "s", change, exits=65)
+    assert "gitmachine push --allow .github/workflows/ci.yml" in done.stderr
+    assert "still live" in done.stderr
+    gitmachine("push", "s", "--allow", ".github/workflows/ci.yml")
+    gitmachine("stop", "s")
+    assert git(checkout, "show", "s:.github/workflows/ci.yml") == "x"

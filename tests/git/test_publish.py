@@ -93,6 +93,30 @@ async def test_a_branch_that_should_not_exist_is_left_alone(vault: Vault, projec
     assert project.heads()["work"] == other
 
 
+async def test_a_push_that_nobody_lived_to_note_is_not_in_the_way_of_the_next(
+    vault: Vault, project: Repository, maker: Maker, tip: str
+) -> None:
+    await publish(vault, request(tip))
+    middle = maker.commit({"work.txt": "better"})
+    later = maker.commit({"work.txt": "best"})
+    await vault.receive(maker.pack(later), {f"{SESSION}/tip": later})
+    assert (await publish(vault, request(middle))).where == "remote"
+    assert (await publish(vault, request(later, expected=tip))).where == "remote"
+    assert project.heads()["work"] == later
+
+
+async def test_a_branch_that_somebody_moved_back_stays_there(
+    vault: Vault, project: Repository, maker: Maker, tip: str
+) -> None:
+    await publish(vault, request(tip))
+    project.git("update-ref", "refs/heads/work", "main")
+    later = maker.commit({"work.txt": "better"})
+    await vault.receive(maker.pack(later), {f"{SESSION}/tip": later})
+    with pytest.raises(PushRejected):
+        await publish(vault, request(later, expected=tip))
+    assert project.heads()["work"] == project.heads()["main"]
+
+
 async def test_a_rewrite_is_never_pushed(vault: Vault, project: Repository, maker: Maker, tip: str) -> None:
     await publish(vault, request(tip))
     maker.git("reset", "--hard", "-q", "origin/main")

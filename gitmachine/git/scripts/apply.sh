@@ -12,7 +12,8 @@ fi
 made=$(printf %s "$GM_COMMIT" | base64 -d | git hash-object -t commit -w --stdin)
 [ "$made" = "$GM_NEW" ]
 git update-ref -m "$GM_REASON" "refs/heads/$GM_BRANCH" "$GM_NEW" "$GM_OLD"
-[ "$(git symbolic-ref -q HEAD)" = "refs/heads/$GM_BRANCH" ] || exit 0
+read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ]
+[ "$head" = "ref: refs/heads/$GM_BRANCH" ] || exit 0
 if [ -e "$GIT_DIR/index.lock" ]; then
     # Somebody died in the middle of a git command. Their lock stays theirs; the index is replaced as a whole.
     cp -p "$GIT_DIR/index" "$GIT_DIR/index.gitmachine"

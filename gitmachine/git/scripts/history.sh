@@ -6,6 +6,9 @@ umask 077
 unset GIT_DIR GIT_WORK_TREE
 export GIT_DIR="$GM_REPO/.git"
 [ -d "$GIT_DIR" ] || { echo "there is no .git directory" >&2; exit 72; }
+# Whatever else they are, a pipe for example, would hang every git command.
+[ -f "$GIT_DIR/config" ] || { echo ".git/config is not a file" >&2; exit 72; }
+[ -f "$GIT_DIR/HEAD" ] || { echo ".git/HEAD is not a file" >&2; exit 72; }
 refs=$(git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash) || exit 73
 case $refs in *refs/stash)
     # All stashes but the newest live in its reflog only.
@@ -16,7 +19,7 @@ $stashes" ;;
 esac
 # Reading HEAD costs no process. A branch without commits is in it and not among the refs.
 head=
-[ -f "$GIT_DIR/HEAD" ] && { read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ]; } || { echo "HEAD cannot be read" >&2; exit 73; }
+read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ] || { echo ".git/HEAD cannot be read" >&2; exit 73; }
 case $head in
     "ref: "*)
         ref=${head#ref: }
@@ -32,7 +35,7 @@ $refs"
 printf '%s\n' "$state"
 if [ -f "$GIT_DIR/info/sparse-checkout" ] && [ "$(git config --bool core.sparseCheckout)" = true ]; then
     printf 'sparse '
-    git ls-files -t -z | base64 | tr -d '\n'
+    git ls-files -t -z | base64 -w 0
     echo
 fi
 [ "$state" = "$GM_KNOWN" ] && { echo same; exit 0; }
@@ -48,7 +51,7 @@ done
 printf '%s\n%s\n' "$tips" "$bases" | git pack-objects -q --revs --thin --delta-base-offset --stdout > "$pack" || exit 74
 if [ "$(wc -c < "$pack")" -le "$GM_INLINE_BYTES" ]; then
     printf 'pack '
-    base64 < "$pack" | tr -d '\n'
+    base64 -w 0 < "$pack"
     echo
     rm -f "$pack"
 else

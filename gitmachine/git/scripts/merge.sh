@@ -11,6 +11,6 @@ git update-ref -m "$GM_REASON" "refs/remotes/origin/$GM_BRANCH" "$GM_SHA" || exi
 git merge -q --no-edit "$GM_SHA" >&2
 code=$?
 echo "head $(git rev-parse -q --verify HEAD || echo -)"
-conflicts=$(git diff --name-only --diff-filter=U -z | base64 | tr -d '\n')
+conflicts=$(git diff --name-only --diff-filter=U -z | base64 -w 0)
 [ -n "$conflicts" ] && { echo "conflicts $conflicts"; exit 0; }
 exit $code

@@ -19,14 +19,25 @@ prepare() {
 
 # Leaves what was added or removed in $added; nothing there means that the tree is the same as the last time.
 add() {
-    rm -f "$GIT_DIR/index.lock"
+    [ -e "$GIT_DIR/index.lock" ] && rm -f "$GIT_DIR/index.lock"
     if added=$(git add -A -v --ignore-errors . 2> "$GIT_DIR/gm.trouble"); then return; fi
     # The index of an earlier, interrupted capture may be broken; it is only a cache.
     if ! git ls-files > /dev/null 2>&1; then
         rm -f "$GIT_DIR/index"
         added=all
-        git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble"
+        git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble" && return
     fi
+    only_unreadable
+}
+
+# A file that cannot be read is left out and named. What a full disk keeps out would be lost without a word, for
+# the words need the disk, too.
+only_unreadable() {
+    full='No space left|Disk quota exceeded|File too large|Read-only file system|unable to write'
+    if [ -s "$GIT_DIR/gm.trouble" ] && ! grep -qE "$full" "$GIT_DIR/gm.trouble"; then return; fi
+    cat "$GIT_DIR/gm.trouble" >&2
+    echo "git add could not keep all files: is the disk full?" >&2
+    exit 75
 }
 
 # What the host has cannot always be found here: the repository's own objects may have been deleted.
@@ -47,15 +58,13 @@ write_tree() {
 }
 
 answer_pack() {
-    {
-        echo "$tree"
-        difference | awk '$2 != "160000" && $4 !~ /^0+$/ { print $4 }'
-    } | git pack-objects -q --stdout > "$GIT_DIR/gm.pack" || exit 71
+    printf '%s\n^%s\n' "$tree" "$GM_HAVE" | git pack-objects -q --revs --thin --delta-base-offset --stdout \
+        > "$GIT_DIR/gm.pack" 2> /dev/null ||
+        echo "$tree" | git pack-objects -q --revs --stdout > "$GIT_DIR/gm.pack" || exit 71
     if [ "$(wc -c < "$GIT_DIR/gm.pack")" -le "$GM_INLINE_BYTES" ]; then
         printf 'pack '
-        base64 < "$GIT_DIR/gm.pack" | tr -d '\n'
+        base64 -w 0 < "$GIT_DIR/gm.pack"
         echo
-        rm -f "$GIT_DIR/gm.pack"
     else
         echo "packfile $GIT_DIR/gm.pack"
     fi
@@ -64,7 +73,7 @@ answer_pack() {
 answer_trouble() {
     if [ -s "$GIT_DIR/gm.trouble" ]; then
         printf 'trouble '
-        head -c 20000 "$GIT_DIR/gm.trouble" | base64 | tr -d '\n'
+        head -c 20000 "$GIT_DIR/gm.trouble" | base64 -w 0
         echo
     fi
 }
@@ -79,11 +88,13 @@ case "$GM_STEP" in
         echo "tree $tree"
         answer_trouble
         [ "$tree" = "$GM_HAVE" ] && exit 0
-        if difference | grep -q '^:[0-9]* 160000 '; then
+        # Of a repository inside this one git takes the name only, and says so with a slash: add 'sub/'.
+        case $added in *"/'"*) : > "$GIT_DIR/gm.nested" ;; esac
+        if [ -f "$GIT_DIR/gm.nested" ] && difference | grep -q '^:[0-9]* 160000 '; then
             printf 'nested '
-            difference -z | base64 | tr -d '\n'
+            difference -z | base64 -w 0
             echo
-        elif ! grep -q 'does not have a commit checked out' "$GIT_DIR/gm.trouble"; then
+        elif [ ! -s "$GIT_DIR/gm.trouble" ] || ! grep -q 'not have a commit checked out' "$GIT_DIR/gm.trouble"; then
             answer_pack
         fi
         ;;
@@ -92,12 +103,12 @@ case "$GM_STEP" in
         GIT_INDEX_FILE="$GIT_DIR/gm.nested.$(printf %s "$GM_PATH" | git hash-object --stdin)"
         export GIT_INDEX_FILE
         rm -f "$GIT_INDEX_FILE.lock"
-        git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble"
+        git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble" || only_unreadable
         tree=$(git write-tree) || exit 70
         echo "tree $tree"
         answer_trouble
         printf 'nested '
-        git ls-tree -r -z "$tree" | base64 | tr -d '\n'
+        git ls-tree -r -z "$tree" | base64 -w 0
         echo
         ;;
     graft) # $GM_TREE with the tree $GM_SUBTREE at $GM_PATH in place of what is there

@@ -28,7 +28,7 @@ from gitmachine.types import ExecuteOptions
 
 BUILD_LIMIT_S = 900
 _LOCK_LIMIT_S = 10.0
-_READY, _BUILDING, _DEAD = "ready", "building", "dead"
+READY, BUILDING, DEAD = "ready", "building", "dead"
 
 # Argument 1 and 2 are descriptors of the outcome and the lock; what it starts gets neither.
 _BUILDER = """
@@ -54,7 +54,7 @@ class Spares:
         if not await asyncio.to_thread(self._directory.is_dir):
             return False
         async with self._locked():
-            for spare in (await self._by_state())[_READY]:
+            for spare in (await self._by_state())[READY]:
                 await asyncio.to_thread(self._hand_over, spare, layout)
                 await remove_tree(spare)
                 return True
@@ -65,7 +65,7 @@ class Spares:
         await asyncio.to_thread(self._make_directory)
         async with self._locked():
             spares = await self._by_state()
-            if not spares[_READY] and not spares[_BUILDING]:
+            if not spares[READY] and not spares[BUILDING]:
                 await asyncio.to_thread(self._build, layout, command, options)
 
     def _locked(self) -> AbstractAsyncContextManager[None]:
@@ -78,15 +78,15 @@ class Spares:
     async def _by_state(self) -> dict[str, list[Path]]:
         """The live ones; what dead builders left is removed on the way."""
         found = await asyncio.to_thread(self._look)
-        for spare in found.pop(_DEAD):
+        for spare in found.pop(DEAD):
             await remove_tree(spare)
         return found
 
     def _look(self) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {_READY: [], _BUILDING: [], _DEAD: []}
+        found: dict[str, list[Path]] = {READY: [], BUILDING: [], DEAD: []}
         for path in sorted(self._directory.iterdir()):
             if path.is_dir():
-                found[_state(path)].append(path)
+                found[state_of(path)].append(path)
         return found
 
     def _hand_over(self, spare: Path, layout: Layout) -> None:
@@ -128,12 +128,13 @@ class Spares:
         return [*limited, "--", "/bin/sh", "-c", command]
 
 
-def _state(spare: Path) -> str:
+def state_of(spare: Path) -> str:
+    """`READY`, `BUILDING` or `DEAD`."""
     try:
         with (spare / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return _READY if (spare / "outcome").read_text().strip() == _READY else _DEAD
+            return READY if (spare / "outcome").read_text().strip() == READY else DEAD
     except BlockingIOError:
-        return _BUILDING
+        return BUILDING
     except FileNotFoundError:
-        return _DEAD
+        return DEAD

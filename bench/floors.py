@@ -1,0 +1,34 @@
+"""What our figures are held against: the same job with nothing but bubblewrap and git."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gitmachine.machines.local.probe import BWRAP_ENVIRONMENT, bwrap_path
+from gitmachine.machines.local.user import machine_user
+
+_BARE = "--unshare-user --unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup --ro-bind / / true"
+
+
+async def bare_bwrap() -> None:
+    """An empty sandbox, from start to end."""
+    user = machine_user()
+    process = await asyncio.create_subprocess_exec(
+        bwrap_path(),
+        *_BARE.split(),
+        env=BWRAP_ENVIRONMENT,
+        user=user.uid if user.switch else None,
+        group=user.gid if user.switch else None,
+        extra_groups=[] if user.switch else None,
+    )
+    assert await process.wait() == 0
+
+
+async def shell(command: str, cwd: Path) -> None:
+    """A command as anybody would run it by hand, its output read."""
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()

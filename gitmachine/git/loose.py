@@ -1,0 +1,98 @@
+"""Loose objects, written without a git process: what a checkpoint adds is a handful of small ones.
+
+The format is git's own (gitformat-loose-object(5), and "Object storage" in the git book): the zlib stream of
+`<kind> <size>NUL<content>`, in a file named by its SHA-1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+_FLUSHES_AT_ONCE = 8
+_LEVEL = 1
+
+
+def object_name(kind: str, content: bytes) -> str:
+    """The name of an object, 40 hex digits."""
+    return hashlib.sha1(_framed(kind, content), usedforsecurity=False).hexdigest()
+
+
+def tree_content(entries: Sequence[tuple[str, str, str]]) -> bytes:
+    """A tree object's content from (name, mode, object); names are plain files' and ASCII."""
+    ordered = sorted(entries, key=lambda entry: entry[0])
+    return b"".join(f"{mode} {name}".encode() + b"\0" + bytes.fromhex(sha) for name, mode, sha in ordered)
+
+
+def write(objects: Path, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
+    """Writes (kind, content) into an object directory and gives their names.
+
+    With `durable` they are on disk on return; without it a power cut, but no killed process, can undo it. Objects
+    that are there as files already are left as they are. Blocks. Raises OSError.
+    """
+    names = [object_name(kind, content) for kind, content in contents]
+    written: list[tuple[Path, Path]] = []
+    try:
+        for name, (kind, content) in zip(names, contents, strict=True):
+            target = objects / name[:2] / name[2:]
+            if not target.exists():
+                written.append((_write_one(target, _framed(kind, content)), target))
+        if durable:
+            _flush([temporary for temporary, _ in written])
+        for temporary, target in written:
+            temporary.replace(target)
+        if durable:
+            _flush(sorted({target.parent for _, target in written}))
+    except BaseException:
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
+        raise
+    return names
+
+
+def flush(objects: Path, names: Sequence[str]) -> None:
+    """Makes objects durable that were written without. One that has been packed meanwhile is passed over. Blocks."""
+    paths = [path for name in names if (path := objects / name[:2] / name[2:]).exists()]
+    _flush([*paths, *sorted({path.parent for path in paths})])
+
+
+def _framed(kind: str, content: bytes) -> bytes:
+    return f"{kind} {len(content)}\0".encode() + content
+
+
+def _write_one(target: Path, framed: bytes) -> Path:
+    with suppress(FileExistsError):
+        target.parent.mkdir()
+    # git's own prefix, so that its housekeeping removes what a killed process left.
+    temporary = target.parent / f"tmp_obj_{secrets.token_hex(6)}"
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(zlib.compress(framed, _LEVEL))
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _flush(paths: Sequence[Path]) -> None:
+    """Flushes that wait together share one commit of the file system's journal."""
+    if len(paths) == 1:
+        _flush_one(paths[0])
+    elif paths:
+        with ThreadPoolExecutor(min(_FLUSHES_AT_ONCE, len(paths))) as pool:
+            list(pool.map(_flush_one, paths))
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
