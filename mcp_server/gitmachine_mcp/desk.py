@@ -97,7 +97,7 @@ class Desk:
 
     async def start(self, principal: str, wanted: Wanted) -> OpenSession:
         """A new session, or the ended one of that branch on a new machine. Raises what `GitMachine.start` does."""
-        self._check_room(principal)
+        self.check_room(principal)
         gm = GitMachine(
             machine=new_machine(self.options),
             repository=wanted.repository,
@@ -113,12 +113,26 @@ class Desk:
             record = known.model_copy(update={"ended": False, "asleep": False, "ttl_s": wanted.ttl_s})
         return self._opened(record, gm, after=_before_started(self.registry.store(gm.record.id)))
 
+    def forked(self, principal: str, origin: OpenSession, gm: GitMachine) -> OpenSession:
+        """The handle of a session that was made of another."""
+        ttl_s = origin.record.ttl_s
+        record = self.handles.mint(principal, gm.record.id, gm.record.repository, gm.session, ttl_s)
+        return self._opened(record, gm, after=0)
+
     async def take_up(self, principal: str, name: str) -> OpenSession:
         """Goes on with a session: live, asleep, or ended and then on a new machine."""
         record = self.handles.find(principal, name) or self._adopted(principal, name)
         known = self.registry.find(record.session_id)
         if await _is_live(known):
             return await self._opened_again(record)
+        self.check_room(principal)
+        store = self.registry.store(record.session_id)
+        after = store.events.count()
+        if known.machine is not None and known.state is not MachineState.STOPPED:  # lost, and not ended
+            gm = await GitMachine.reopen(
+                record.session_id, machine=new_machine(self.options), lock_timeout=self.options.lock_timeout_s
+            )
+            return self._opened(record.model_copy(update={"ended": False, "asleep": False}), gm, after=after)
         if known.repository is None:
             raise SessionNotFound(f"session {name!r} has ended and has no repository to go on with: start a new one")
         return await self.start(principal, Wanted(known.repository, known.session, None, record.ttl_s))
@@ -182,13 +196,14 @@ class Desk:
         self.note(session, ended=True, asleep=False)
         self._open.pop(session.handle, None)
 
-    # --- inside -----------------------------------------------------------------------------------------
-
-    def _check_room(self, principal: str) -> None:
+    def check_room(self, principal: str) -> None:
+        """Raises StateError when the caller has as many live sessions as one may have."""
         live = [r for r in self.known(principal) if self.state_of(r) not in ("ended", "asleep")]
         if len(live) >= self.options.max_sessions:
             names = ", ".join(record.handle for record in live)
             raise StateError(f"{len(live)} sessions are live, which is the limit: `stop` one of them first: {names}")
+
+    # --- inside -----------------------------------------------------------------------------------------
 
     def _named(self, principal: str, handle: str) -> HandleRecord:
         record = self._open[handle].record if handle in self._open else self.handles.find(principal, handle)

@@ -51,9 +51,7 @@ class Listening:
         if is_loopback(self.host):
             return
         if self.tokens is None:
-            raise ConfigurationError(
-                f"listening on {self.host} without a token would let anybody in: give --token-file"
-            )
+            raise ConfigurationError(f"listening on {self.host} without a token lets anybody in: give --token-file")
         if not self.allowed_hosts:
             raise ConfigurationError(
                 f"listening on {self.host} needs --allowed-host: the names by which clients reach this server"

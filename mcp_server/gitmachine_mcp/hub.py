@@ -51,6 +51,7 @@ _LEVEL_OF: dict[str, LoggingLevel] = {
     "push_held": "warning",
     "withheld": "warning",
     "capture_incomplete": "warning",
+    "recovered": "warning",
     "callback_failed": "error",
 }
 _CHANGES_THE_INDEX = frozenset({"started", "stopped", "paused", "resumed"})

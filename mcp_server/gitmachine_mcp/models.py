@@ -39,6 +39,14 @@ class CommandBrief(BaseModel):
     exit_code: int | None
 
 
+class Step(BaseModel):
+    number: int = Field(description="`rewind` and `fork` take it.")
+    kind: str
+    command: str
+    exit_code: int | None
+    files_changed: int
+
+
 class Output(BaseModel):
     session: str
     command_id: str | None
@@ -47,7 +55,8 @@ class Output(BaseModel):
     output: str
     next_cursor: str | None
     more: bool = Field(description="There is more to read now, or there will be, since the command still runs.")
-    commands: list[CommandBrief] = Field(description="Without command_id: the newest commands of the session.")
+    commands: list[CommandBrief] = Field(description="Without command_id: the newest commands, newest first.")
+    history: list[Step] = Field(description="Without command_id: what was done in the session, oldest first.")
 
 
 class Interrupted(BaseModel):
@@ -117,6 +126,14 @@ class Pulled(BaseModel):
     sha: str | None
     updated: bool
     conflicts: list[str]
+
+
+class Rewound(BaseModel):
+    session: str
+    to: int
+    undo: int = Field(description="`rewind` to this number undoes the rewind.")
+    files_changed: int
+    left: list[str] = Field(description="Ignored files that were left alone and that nothing ignores any more.")
 
 
 class StateChange(BaseModel):

@@ -68,8 +68,9 @@ async def ok(client: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
     """The data of a call that must succeed."""
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, text(result)
-    assert result.structured_content is not None
-    return result.structured_content
+    data: dict[str, Any] | None = result.structured_content
+    assert data is not None
+    return data
 
 
 async def refused(client: Client, tool: str, /, **arguments: Any) -> str:
@@ -136,9 +137,9 @@ async def held(client: Client) -> AsyncIterator[Client]:
             await enough.wait()
 
     holder = asyncio.create_task(hold())
-    await asyncio.wait([opened, holder], return_when=asyncio.FIRST_COMPLETED)
+    holder.add_done_callback(lambda ended: opened.done() or opened.cancel())
     try:
-        yield opened.result()
+        yield await opened
     finally:
         enough.set()
         await holder

@@ -16,7 +16,8 @@ from tests.mcp.conftest import ERAS, held, ok, refused, text
 from tests.support.git_server import Repository
 
 TOOLS = [
-    "start", "run", "logs", "interrupt", "files", "status", "diff", "commit", "push", "pull", "pause", "resume", "stop",
+    "start", "run", "logs", "interrupt", "files", "status", "diff", "commit", "push", "pull", "rewind", "fork",
+    "pause", "resume", "stop",
 ]  # fmt: skip
 LARGEST_RESULT_BYTES = 400 * 1024
 

@@ -13,6 +13,7 @@ from mcp.server.mcpserver import Context
 from mcp_types import LOG_LEVEL_META_KEY, CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
+from gitmachine.actor import acting
 from gitmachine_mcp import principal as principals
 from gitmachine_mcp.bridge import is_modern
 from gitmachine_mcp.consent import Asked
@@ -69,7 +70,7 @@ def as_tool(desk: Desk, function: Callable[..., Awaitable[Any]]) -> Callable[...
         call = Call()
         token = _call.set(call)
         try:
-            with for_a_model():
+            with for_a_model(), acting("mcp", ctx.request_id):
                 return await desk.crew.carry(_awaited(function(ctx=ctx, **arguments)), "a tool call")
         except Asked as asked:
             return asked.result

@@ -78,7 +78,7 @@ class LifecycleTools(HistoryTools):
             )
             found = await self.desk.start(caller, wanted)
         self.touch(found, max(0, found.store.events.count() - 2))
-        data = await _started(found)
+        data = await started(found)
         said = f"Session {data.session} works on branch {data.branch} of {data.repository}, in {data.path}."
         return answer(said, data)
 
@@ -210,7 +210,7 @@ class LifecycleTools(HistoryTools):
         return [as_data(record.handle, event) for event in events], events[-1].seq if events else start
 
 
-async def _started(found: OpenSession) -> Started:
+async def started(found: OpenSession) -> Started:
     record = found.gm.record
     latest = await asyncio.to_thread(found.store.events.read, max(0, found.store.events.count() - _LISTED_EVENTS))
     sha = next((event.sha for event in reversed(latest) if isinstance(event, ev.Started)), None)

@@ -13,6 +13,7 @@ from gitmachine_mcp.desk import Desk
 from gitmachine_mcp.tools.base import as_tool
 from gitmachine_mcp.tools.files import FileTools
 from gitmachine_mcp.tools.lifecycle import LifecycleTools
+from gitmachine_mcp.tools.past import PastTools
 from gitmachine_mcp.tools.running import RunningTools
 
 
@@ -48,6 +49,8 @@ _KINDS = {
     "commit": Kind("Commit changes"),
     "push": Kind("Publish the branch", idempotent=True, open_world=True),
     "pull": Kind("Merge what others pushed", open_world=True),
+    "rewind": Kind("Go back to an earlier step", destructive=True),
+    "fork": Kind("Fork the session"),
     "pause": Kind("Pause the session", idempotent=True),
     "resume": Kind("Resume the session", idempotent=True),
     "stop": Kind("End the session", destructive=True, idempotent=True, open_world=True),
@@ -57,7 +60,7 @@ READ_ONLY = ("logs", "status", "diff", "files")
 
 def add_tools(server: MCPServer[Any], desk: Desk) -> None:
     """Puts the tools that the operator allows on a server, always in the same order."""
-    lifecycle, running, files = LifecycleTools(desk), RunningTools(desk), FileTools(desk)
+    lifecycle, running, files, past = LifecycleTools(desk), RunningTools(desk), FileTools(desk), PastTools(desk)
     functions: dict[str, Callable[..., Awaitable[Any]]] = {
         "start": lifecycle.start,
         "run": running.run,
@@ -69,6 +72,8 @@ def add_tools(server: MCPServer[Any], desk: Desk) -> None:
         "commit": lifecycle.commit,
         "push": lifecycle.push,
         "pull": lifecycle.pull,
+        "rewind": past.rewind,
+        "fork": past.fork,
         "pause": lifecycle.pause,
         "resume": lifecycle.resume,
         "stop": lifecycle.stop,

@@ -11,18 +11,20 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from gitmachine.git.chain import HistoryEntry
 from gitmachine.process import Process
 from gitmachine.types import RunOptions
 from gitmachine_mcp.commands import INTERRUPT_GRACE_S, Command, CommandNote, background_output
 from gitmachine_mcp.desk import OpenSession
 from gitmachine_mcp.limits import MAX_CHARS, head_and_tail, number_of, room
-from gitmachine_mcp.models import CommandBrief, Interrupted, Output, RunOutcome
+from gitmachine_mcp.models import CommandBrief, Interrupted, Output, RunOutcome, Step
 from gitmachine_mcp.tools.base import SessionArgument, Tools, answer
 from gitmachine_mcp.transcript import Transcript
 
 _READ_BYTES = 4 * MAX_CHARS
 _LONG_OUTPUT_BYTES = 8 * 1024 * 1024
 _POLL_S = 0.3
+_LISTED_STEPS = 50
 
 MaxChars = Annotated[int, Field(ge=200, le=MAX_CHARS, description="Characters of output in the answer.")]
 
@@ -81,15 +83,18 @@ class RunningTools(Tools):
             float, Field(ge=0, le=45, description="If there is nothing new, wait so long for more.")
         ] = 0.0,
     ) -> Annotated[CallToolResult, Output]:
-        """Read a command's output piece by piece, or wait for more of it; without command_id list the commands.
+        """Read a command's output piece by piece, or wait for more of it; without command_id list what was done.
 
         Pass the `next_cursor` of each answer to the next call until `more` is false.
         """
         found = await self.session(session, awake=True)
         if command_id is None:
             notes = await found.commands.notes()
+            steps = [_step(entry) for entry in await found.gm.history(last=_LISTED_STEPS)]
             lines = [f"{note.id}  {_how(note)}  {note.command[:100]}" for note in notes]
-            data = _output(found, None, "", None, more=False, commands=[_brief(note) for note in notes])
+            lines += [f"step {s.number}: {s.kind} {s.command[:100]} ({s.files_changed} files changed)" for s in steps]
+            data = _output(found, None, "", None, more=False)
+            data.commands, data.history = [_brief(note) for note in notes], steps
             return answer("\n".join(lines) or "No commands yet.", data)
         if command_id.startswith("bg_"):
             return await self._background_logs(found, command_id, cursor, max_chars, wait_s)
@@ -201,7 +206,6 @@ def _output(
     cursor: str | None,
     *,
     more: bool,
-    commands: list[CommandBrief] | None = None,
 ) -> Output:
     return Output(
         session=found.handle,
@@ -211,7 +215,18 @@ def _output(
         output=text,
         next_cursor=cursor,
         more=more,
-        commands=commands or [],
+        commands=[],
+        history=[],
+    )
+
+
+def _step(entry: HistoryEntry) -> Step:
+    return Step(
+        number=entry.number,
+        kind=entry.kind,
+        command=entry.command[:500],
+        exit_code=entry.exit_code,
+        files_changed=entry.changed,
     )
 
 
