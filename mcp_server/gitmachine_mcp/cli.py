@@ -40,7 +40,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
             settings["default"] = value is not None and value.lower() not in ("", "0", "false", "no")
         elif settings.get("action") == "append":
             settings["default"] = [part.strip() for part in (value or "").split(",") if part.strip()]
-        elif value is not None:
+        elif value:
             settings["default"] = value
         made.add_argument(flag, **settings)
 
