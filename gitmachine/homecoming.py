@@ -90,9 +90,9 @@ async def apply(directory: Path, session: str, options: Options | None = None) -
     await journey.vault.update_refs({passing: made.sha})
     try:
         async with journey.home.received(journey.vault.store, passing) as sha:
-            return await journey.finish(
-                answer, await journey.home.merge_uncommitted(sha, unrelated=base is None), options
-            )
+            identity = journey.record.identity
+            merged = await journey.home.merge_uncommitted(sha, identity, unrelated=base is None)
+            return await journey.finish(answer, merged, options)
     finally:
         await journey.vault.update_refs({passing: None})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from gitmachine.git.branch import Captured
+from gitmachine.git.capturing import Captured
 from gitmachine.session import Session
 from gitmachine.types import MachineState
 

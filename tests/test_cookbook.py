@@ -20,6 +20,10 @@ SAID = {
     "watch_events.py": ("1 started", "command 1 ended with 0", "'Be seen' is", "the remote has watched", "stopped"),
     "pause_and_come_back.py": ("paused\n", "running and still counting", "remote"),
     "custom_provider.py": ("from a provider of ten members",),
+    "undo.py": ("3 exit 0 3 changed: rm -r", "#1 plan\n#1 build\n#2 test", "notes.txt | 1 +", "intact"),
+    "try_several_ways.py": ("way-1 exit 1 +1 -1", "way-2 exit 0 +1 -1", "way-3 exit 1 +1 -1"),
+    "lost_machine.py": ("precious", "not restored: processes", "remote"),
+    "bring_it_home.py": ("changed: Makefile work.txt\nkept out: .env", "look first: Makefile", "on branch theirs"),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
@@ -27,6 +31,10 @@ BRANCHES = {
     "pause_and_come_back.py": ("patient", "work.txt", "work"),
     "custom_provider.py": ("anywhere", "mine.txt", "from a provider of ten members"),
     "fire_and_forget.py": ("long-task", "result.txt", "done"),
+    "undo.py": ("undone", "notes.txt", "plan\nbuild\ntest"),
+    "try_several_ways.py": ("way-2", "hello.txt", "good day"),
+    "lost_machine.py": ("survivor", "work.txt", "precious"),
+    "bring_it_home.py": ("theirs", "work.txt", "work"),
 }
 
 

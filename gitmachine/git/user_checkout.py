@@ -127,15 +127,18 @@ class UserCheckout:
 
     async def merge(self, sha: str, message: str, identity: GitIdentity) -> Merged:
         """Merges commits, by fast-forward where that is possible. Raises MergeBlocked."""
-        # The name of who merges is the user's; the one given is for a user without any.
-        fallback = ("-c", f"user.name={identity.name}", "-c", f"user.email={identity.email}")
-        known = (await self._run("config", "user.email", check=False)).exit_code == 0
-        return await self._merge(*(() if known else fallback), "merge", "--ff", "--no-gpg-sign", "-m", message, sha)
+        options = ("--ff", "--no-gpg-sign", "-m", message, sha)
+        return await self._merge(*await self._author(identity), "merge", *options)
 
-    async def merge_uncommitted(self, sha: str, *, unrelated: bool) -> Merged:
+    async def merge_uncommitted(self, sha: str, identity: GitIdentity, *, unrelated: bool) -> Merged:
         """Brings in a commit's changes without committing them. Raises MergeBlocked."""
         options = ("--allow-unrelated-histories",) if unrelated else ()
-        return await self._merge("merge", "--squash", "--ff", *options, sha)
+        return await self._merge(*await self._author(identity), "merge", "--squash", "--ff", *options, sha)
+
+    async def _author(self, identity: GitIdentity) -> tuple[str, ...]:
+        """Who merges is the user; the identity given is for a user whose git has none, and would refuse."""
+        known = (await self._run("config", "user.email", check=False)).exit_code == 0
+        return () if known else ("-c", f"user.name={identity.name}", "-c", f"user.email={identity.email}")
 
     async def undo_merge(self) -> None:
         """Back to how it was before a merge with conflicts; untracked files stay."""
@@ -148,7 +151,7 @@ class UserCheckout:
             new = ("--no-track", "--create", branch, sha) if there is None else (branch,)
             words = ("switch", "--quiet", "--no-recurse-submodules", *new)
             self._require_done(await _uninterrupted(self._run(*words, check=False)), "switch")
-        await self._merge("merge", "--ff-only", sha)
+        await self._merge(*await self._author(GitIdentity()), "merge", "--ff-only", sha)
 
     async def _merge(self, *words: str) -> Merged:
         verb = words.index("merge") + 1

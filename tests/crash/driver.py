@@ -1,4 +1,4 @@
-"""The programs of the crash tests: `python -m tests.crash.driver VERB REPOSITORY SESSION [NUMBER COMMANDS]`.
+"""The programs of the crash tests: `python -m tests.crash.driver VERB REPOSITORY SESSION …`.
 
 `drive` is killed, `recover` goes on with what it left; `own` and `share` are run ten at a time. Standard output has a
 line for what has begun and one for what has been acknowledged.
@@ -17,17 +17,17 @@ from gitmachine import GitMachine, LocalMachine, MachineState, SessionNotFound, 
 from gitmachine.errors import GitMachineError, MachineError
 from gitmachine.git.names import session_ref
 from gitmachine.git.vault import Vault
-from tests.crash.script import COMMANDS, command
+from tests.crash.script import command
 from tests.support.git_server import TOKEN
 
 
-async def drive(repository: str, session: str) -> None:
-    """All commands, with commits, pushes and pauses between them."""
+async def drive(repository: str, session: str, commands: str) -> None:
+    """The commands up to that number, with commits, pushes and pauses between them."""
     say("starting 0")
     gm = GitMachine(LocalMachine(), repository, TOKEN, session=session)
     await gm.start()
     say("started 0")
-    for number in range(1, COMMANDS + 1):
+    for number in range(1, int(commands) + 1):
         say(f"begun {number}")
         result = await gm.run(command(number))
         if result.exit_code != 0:

@@ -53,7 +53,8 @@ class HostKilled(Fault):
 
     def strike(self, place: Place, pid: int) -> None:
         del place
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(pid, signal.SIGKILL)
 
 
 class HostAndChildrenKilled(Fault):

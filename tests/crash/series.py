@@ -13,6 +13,7 @@ from pathlib import Path
 from gitmachine import LocalMachine
 from tests import leaks
 from tests.crash.faults import DiskFull, Fault, Place, faults, mount_small, unmount
+from tests.crash.script import COMMANDS
 from tests.crash.trial import Instant, Trial, crash, fsck
 from tests.support.git_server import GitServer
 
@@ -48,7 +49,7 @@ def _end_machines(state: Path) -> None:
 
 
 def series(
-    instants: int, seed: int, tell: Callable[[Trial], None], only: str | None = None
+    instants: int, seed: int, tell: Callable[[Trial], None], *, only: str | None = None, commands: int = COMMANDS
 ) -> tuple[list[Trial], list[str]]:
     """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults.
 
@@ -56,7 +57,7 @@ def series(
     """
     chance = random.Random(seed)
     chosen = [fault for fault in faults() if only in (None, fault.name)]
-    plan = [(chosen[n % len(chosen)], Instant.any(chance)) for n in range(instants)]
+    plan = [(chosen[n % len(chosen)], Instant.any(chance, commands)) for n in range(instants)]
     small = [item for item in plan if isinstance(item[0], DiskFull)]
     large = [item for item in plan if not isinstance(item[0], DiskFull)]
     # Those on a small disk take their turn in one of the lanes.

@@ -31,12 +31,14 @@ class Instant:
 
     number: int
     delay_s: float
+    commands: int = COMMANDS
+    """How many the session runs if nothing keeps it from that."""
 
     @classmethod
-    def any(cls, chance: random.Random) -> Instant:
-        number = chance.randrange(COMMANDS + 1)
+    def any(cls, chance: random.Random, commands: int = COMMANDS) -> Instant:
+        number = chance.randrange(commands + 1)
         # A start takes longer than a command.
-        return cls(number, chance.uniform(0, _LONGEST_DELAY_S * (5 if number == 0 else 1)))
+        return cls(number, chance.uniform(0, _LONGEST_DELAY_S * (5 if number == 0 else 1)), commands)
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ async def crash(place: Place, fault: Fault, session: str, instant: Instant) -> T
 
 
 async def _drive(place: Place, fault: Fault, session: str, trial: Trial) -> None:
-    async with program(place, "drive", session) as driving:
+    async with program(place, "drive", session, str(trial.instant.commands)) as driving:
         reading = asyncio.ensure_future(_follow(driving, trial))
         try:
             await _until(driving, reading, trial)
