@@ -38,7 +38,7 @@ async def each_ms(works: dict[str, Callable[[], Awaitable[object]]]) -> dict[str
 
 def start_ms(command: tuple[str, ...], environment: dict[str, str]) -> float:
     """From the start of the process to its answer to the first `tools/list`."""
-    messages = [
+    messages: list[dict[str, object]] = [
         {"id": 1, "method": "initialize", "params": HELLO},
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/list"},

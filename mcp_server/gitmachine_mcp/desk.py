@@ -108,16 +108,20 @@ class Desk:
         await gm.start()
         known = newest(self.handles.of(principal, lambda record: record.session_id == gm.record.id))
         if known is None:
-            record = self.handles.mint(principal, gm.record.id, gm.record.repository, gm.session, wanted.ttl_s)
+            mint = self.handles.mint
+            record = await asyncio.to_thread(
+                mint, principal, gm.record.id, gm.record.repository, gm.session, wanted.ttl_s
+            )
         else:
             record = known.model_copy(update={"ended": False, "asleep": False, "ttl_s": wanted.ttl_s})
-        return self._opened(record, gm, after=_before_started(self.registry.store(gm.record.id)))
+        return await self._opened(record, gm, after=_before_started(self.registry.store(gm.record.id)))
 
-    def forked(self, principal: str, origin: OpenSession, gm: GitMachine) -> OpenSession:
+    async def forked(self, principal: str, origin: OpenSession, gm: GitMachine) -> OpenSession:
         """The handle of a session that was made of another."""
         ttl_s = origin.record.ttl_s
-        record = self.handles.mint(principal, gm.record.id, gm.record.repository, gm.session, ttl_s)
-        return self._opened(record, gm, after=0)
+        mint = self.handles.mint
+        record = await asyncio.to_thread(mint, principal, gm.record.id, gm.record.repository, gm.session, ttl_s)
+        return await self._opened(record, gm, after=0)
 
     async def take_up(self, principal: str, name: str) -> OpenSession:
         """Goes on with a session: live, asleep, or ended and then on a new machine."""
@@ -132,7 +136,7 @@ class Desk:
             gm = await GitMachine.reopen(
                 record.session_id, machine=new_machine(self.options), lock_timeout=self.options.lock_timeout_s
             )
-            return self._opened(record.model_copy(update={"ended": False, "asleep": False}), gm, after=after)
+            return await self._opened(record.model_copy(update={"ended": False, "asleep": False}), gm, after=after)
         if known.repository is None:
             raise SessionNotFound(f"session {name!r} has ended and has no repository to go on with: start a new one")
         return await self.start(principal, Wanted(known.repository, known.session, None, record.ttl_s))
@@ -144,17 +148,21 @@ class Desk:
         Without a handle: the only one, else, where a repository is preset, a new one. Raises SessionNotFound,
         MachineLost.
         """
-        record = self._named(principal, handle) if handle else await self._implied(principal)
-        session = (
-            await self._opened_again(record)
-            if record is not None
-            else await self.start(principal, self.preset(principal))
-        )
+        if handle:
+            session = await self._opened_again(self._named(principal, handle))
+        else:
+            # Calls that come together must not each start a session of their own.
+            async with self._opening.setdefault(principal, asyncio.Lock()):
+                record = await self._implied(principal)
+                if record is None:
+                    session = await self.start(principal, self.preset(principal))
+                else:
+                    session = await self._opened_again(record)
         if used:
             session.used = datetime.now(UTC)
         if awake and session.record.asleep and session.gm.state is MachineState.PAUSED:
             await session.gm.resume()
-            self.note(session, asleep=False)
+            await self.note(session, asleep=False)
         return session
 
     def preset(self, principal: str) -> Wanted:
@@ -185,15 +193,15 @@ class Desk:
             return "ended"
         return "asleep" if record.asleep and state is MachineState.PAUSED else str(state)
 
-    def note(self, session: OpenSession, **changes: object) -> None:
+    async def note(self, session: OpenSession, **changes: object) -> None:
         """Writes down what has changed about a session."""
-        session.record = self.handles.save(
-            session.record.held().model_copy(update={"used_at": session.used, **changes})
-        )
+        update = {"used_at": session.used, **changes}
+        session.record = session.record.held().model_copy(update=update)
+        await asyncio.to_thread(self.handles.save, session.record)
 
-    def ended(self, session: OpenSession) -> None:
+    async def ended(self, session: OpenSession) -> None:
         """The session is over; its handle is kept, for `start` with `resume`."""
-        self.note(session, ended=True, asleep=False)
+        await self.note(session, ended=True, asleep=False)
         self._open.pop(session.handle, None)
 
     def check_room(self, principal: str) -> None:
@@ -251,13 +259,13 @@ class Desk:
             store = self.registry.store(record.session_id)
             after = store.events.count()
             gm = await GitMachine.reopen(record.session_id, lock_timeout=self.options.lock_timeout_s)
-            return self._opened(record, gm, after=after)
+            return await self._opened(record, gm, after=after)
 
-    def _opened(self, record: HandleRecord, gm: GitMachine, *, after: int) -> OpenSession:
+    async def _opened(self, record: HandleRecord, gm: GitMachine, *, after: int) -> OpenSession:
         store = self.registry.store(record.session_id)
         session = OpenSession(record, gm, Commands(gm, self.crew, store.directory / "mcp"), store)
         self._open[record.handle] = session
-        self.note(session)
+        await self.note(session)
         session.follower = self.crew.start(self._follow(session, after), f"events of {record.branch}")
         return session
 
@@ -271,9 +279,9 @@ class Desk:
         try:
             if session.gm.state is MachineState.RUNNING:
                 await session.gm.pause()
-                self.note(session, asleep=True, holder_pid=None)
+                await self.note(session, asleep=True, holder_pid=None)
             elif session.gm.state is MachineState.PAUSED:
-                self.note(session, holder_pid=None)
+                await self.note(session, holder_pid=None)
         except (GitMachineError, OSError) as error:
             log.warning("session %s could not be put to sleep: %s", session.record.branch, error)
         await session.gm.detach()
@@ -295,7 +303,7 @@ class Desk:
             return
         try:
             if not await self._can_go_on(record):
-                self.handles.save(record.model_copy(update={"ended": True}))
+                await asyncio.to_thread(self.handles.save, record.model_copy(update={"ended": True}))
                 return
             session = await self._opened_again(record)
             session.used = record.used_at
@@ -306,17 +314,17 @@ class Desk:
     async def _look_at(self, session: OpenSession) -> None:
         """Writes down its use, and puts it to sleep when its lease is over."""
         if (session.used - session.record.used_at).total_seconds() > _USE_IS_WRITTEN_EVERY_S:
-            self.note(session)
+            await self.note(session)
         idle = (datetime.now(UTC) - session.used).total_seconds()
         if idle < session.record.ttl_s or session.commands.running() or session.gm.state not in LIVE:
             return
         try:
             if session.gm.state is MachineState.RUNNING:
                 await session.gm.pause()
-                self.note(session, asleep=True)
+                await self.note(session, asleep=True)
             elif idle > session.record.ttl_s + self.options.forget_after_s:
                 await session.gm.stop(push=False)
-                self.ended(session)
+                await self.ended(session)
         except (GitMachineError, OSError) as error:
             log.warning("session %s is idle and could not be put to sleep: %s", session.record.branch, error)
 

@@ -155,7 +155,7 @@ def add_streams(server: MCPServer[Any]) -> None:
     async def test_missing_capability(ctx: Context) -> str:
         """Needs a client that can sample."""
         if ctx.client_capabilities is None or ctx.client_capabilities.sampling is None:
-            needed = {"requiredCapabilities": {"sampling": {}}}
+            needed: dict[str, Any] = {"requiredCapabilities": {"sampling": {}}}
             raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, "the client cannot sample", needed)
         return "it can"
 

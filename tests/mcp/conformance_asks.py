@@ -164,7 +164,7 @@ def add_rounds(server: MCPServer[Any]) -> None:
         """Three questions at once."""
         if {"user_name", "greeting", "client_roots"} <= (ctx.input_responses or {}).keys():
             return "All inputs received."
-        questions = {
+        questions: dict[str, Any] = {
             "user_name": form("What is your name?", "name"),
             "greeting": sample("Generate a greeting"),
             "client_roots": ListRootsRequest(),

@@ -264,3 +264,9 @@ async def test_a_text_for_the_model_and_the_same_as_data(client: Client) -> None
     assert text(result) == "[exit code 2]\nhello\n"
     assert result.structured_content is not None
     assert result.structured_content["output"] == "hello\n"
+
+
+async def test_calls_that_come_together_share_the_session_that_starts_by_itself(client: Client) -> None:
+    results = await asyncio.gather(*(ok(client, "run", command=f"echo {number}") for number in range(4)))
+    assert len({result["session"] for result in results}) == 1
+    assert len((await ok(client, "status"))["sessions"]) == 1

@@ -88,7 +88,7 @@ class LifecycleTools(HistoryTools):
         changed = found.gm.state is MachineState.RUNNING
         if changed:
             await found.gm.pause()
-        self.desk.note(found, asleep=False)
+        await self.desk.note(found, asleep=False)
         return _state(found, changed=changed)
 
     async def resume(self, ctx: Context, session: SessionArgument = None) -> Annotated[CallToolResult, StateChange]:
@@ -97,7 +97,7 @@ class LifecycleTools(HistoryTools):
         changed = found.gm.state is MachineState.PAUSED
         if changed:
             await found.gm.resume()
-        self.desk.note(found, asleep=False)
+        await self.desk.note(found, asleep=False)
         return _state(found, changed=changed)
 
     async def stop(
@@ -122,7 +122,7 @@ class LifecycleTools(HistoryTools):
         else:
             await self.agreed_to_publish(ctx, found, allow_protected=allow_protected)
             outcome = await self._published(ctx, found)
-        self.desk.ended(found)
+        await self.desk.ended(found)
         unpublished = outcome.where == "vault"
         data = Stopped(
             session=found.handle, where=outcome.where, sha=outcome.sha, ref=outcome.ref, discarded=unpublished

@@ -56,6 +56,6 @@ class PastTools(Tools):
         found = await self.session(session)
         self.desk.check_room(principals.current.get())
         gm = await found.gm.fork(branch, at, new_machine(self.desk.options))
-        made = self.touch(self.desk.forked(principals.current.get(), found, gm), 0)
+        made = self.touch(await self.desk.forked(principals.current.get(), found, gm), 0)
         data = await started(made)
         return answer(f"Session {data.session} goes its own way on branch {data.branch}.", data)
