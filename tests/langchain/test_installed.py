@@ -29,7 +29,8 @@ from langchain_gitmachine import (
 
 async def agent(model: BaseChatModel) -> None:
     async with GitMachine(LocalMachine(), session="a") as gm:
-        tools: list[BaseTool] = GitMachineToolkit(machine=gm, limits=ToolLimits(timeout=5)).get_tools(exclude=[names.PUSH])
+        toolkit = GitMachineToolkit(machine=gm, limits=ToolLimits(timeout=5))
+        tools: list[BaseTool] = toolkit.get_tools(exclude=[names.PUSH])
         create_agent(model, tools, middleware=[HumanInTheLoopMiddleware(interrupt_on={names.PUSH: True})])
         gitmachine_backend(gm)
 
