@@ -184,6 +184,11 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
         return self._session.record.session if self._session else self._config.session
 
     @property
+    def timeout(self) -> float | None:
+        """Seconds that bound a command which brings no bound of its own."""
+        return self._config.timeout
+
+    @property
     def record(self) -> SessionRecord:
         """What the registry has of this session. Raises StateError before `start()`."""
         return self._opened("record").record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 
@@ -60,5 +61,5 @@ async def status_of(session: Session, captured: Captured, state: MachineState) -
         remote=refs.get("remote"),
         unpushed=captured.tip is not None and captured.tip != (refs.get("remote") or refs.get("base")),
         changes=tuple(ChangedFile(os.fsdecode(change.path), change.status) for change in changes),
-        events=session.store.events.count(),
+        events=await asyncio.to_thread(session.store.events.count),
     )

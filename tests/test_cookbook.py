@@ -25,11 +25,17 @@ SAID = {
     "lost_machine.py": ("precious", "not restored: processes", "remote"),
     "mcp_client.py": ("run: [exit code 0]", "hello.txt +1 -1", "Ended; "),
     "bring_it_home.py": ("changed: Makefile work.txt\nkept out: .env", "look first: Makefile", "on branch theirs"),
+    "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
+    "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
+    "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
     "watch_events.py": ("watched", "watched.txt", "seen"),
     "pause_and_come_back.py": ("patient", "work.txt", "work"),
+    "sync_quickstart.py": ("without-await", "hello.txt", "goodbye"),
+    "langchain_agent.py": ("by-langchain", "hello.txt", "goodbye"),
+    "langchain_threads.py": ("gitmachine/monday", "note.txt", "noted"),
     "custom_provider.py": ("anywhere", "mine.txt", "from a provider of ten members"),
     "fire_and_forget.py": ("long-task", "result.txt", "done"),
     "undo.py": ("undone", "notes.txt", "plan\nbuild\ntest"),

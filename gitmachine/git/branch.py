@@ -106,24 +106,26 @@ class SessionBranch(Captures):
         """Gives the machine's repository the commit; None when it took it, else why not."""
         history = captured.history
         if history.unreadable is not None:
+            await self._remember_unapplied(sha)
             return history.unreadable
         branch = f"refs/heads/{self._owner.branch}"
         index, objects = b"", None
         if tree is not None and history.head_ref == branch:
             changes = await self._vault.changes(await self._tree(history.head), tree)
             index = text.index_info([(c.path, c.new_mode, c.new_sha) for c in changes])
-        if tree is not None and (tree != captured.tree or captured.nested):
-            without = [commit for commit in (captured.tip, history.head) if commit]
-            objects = self._vault.pack([sha], without=without)
+        has = history.refs.get(branch)
+        if (tree is not None and (tree != captured.tree or captured.nested)) or has != captured.tip:
+            objects = self._vault.pack([sha], without=[commit for commit in (has, history.head) if commit])
         problem = await self._checkout.apply_commit(
             branch=self._owner.branch,
             sha=sha,
             raw=raw,
-            old=history.refs.get(branch),
+            old=has,
             index=index,
             objects=objects,
             reason="gitmachine: commit",
         )
+        await self._remember_unapplied(sha if problem else None)
         # The next capture finds what this one made and has nothing to send.
         self._known = "" if problem else _moved(history.state, branch, sha, history.head_ref)
         return problem

@@ -22,6 +22,7 @@ from gitmachine.types import GitIdentity
 T = TypeVar("T")
 U = TypeVar("U")
 
+_UNAPPLIED = "unapplied"
 _REMEMBERED_TREES = 100
 
 
@@ -99,7 +100,7 @@ class Captures:
         refs = await self.refs()
         have = await self._tree(refs.get("files") or refs.get("base"))
         snapshot, history = await self._look(have, refs, files_only=files_only)
-        tip = history.refs.get(f"refs/heads/{self._owner.branch}") or refs.get("tip")
+        tip = await self._tip(history.refs.get(f"refs/heads/{self._owner.branch}"), refs)
         tree, checkpoint = await both(
             self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
         )
@@ -128,6 +129,18 @@ class Captures:
         changes = await self._vault.changes(before, captured.tree) if before else ()
         effect = Effect(before, captured.tree, captured.checkpoint, captured.tip, changes)
         return await self.record(Draft("outside", "changes outside of commands"), effect)
+
+    async def _tip(self, theirs: str | None, refs: dict[str, str]) -> str | None:
+        """Where the session branch is: the machine says it, unless it lags behind a commit that it did not take."""
+        unapplied = refs.get(_UNAPPLIED)
+        if theirs is None or unapplied is None:
+            return theirs or refs.get("tip")
+        return unapplied if await self._vault.is_ancestor(theirs, unapplied) else theirs
+
+    async def _remember_unapplied(self, sha: str | None) -> None:
+        """Keeps in mind which commit the machine did not take, until it has taken one."""
+        if sha is not None or _UNAPPLIED in await self.refs():
+            await self._vault.update_refs({self.ref(_UNAPPLIED): sha})
 
     async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
         if files_only:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ MACHINE_CONFIG: tuple[tuple[str, str], ...] = (
 )
 
 
+@functools.cache
 def script(name: str) -> str:
     """The text of one of the shell scripts that run in a machine. Values reach it in its environment only."""
     return (_SCRIPTS / f"{name}.sh").read_text()
