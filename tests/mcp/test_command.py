@@ -14,6 +14,7 @@ import gitmachine_mcp
 from gitmachine_mcp import Options, build_server
 from gitmachine_mcp.cli import parser
 from tests.mcp.conftest import COMMAND, on_stdio, refused
+from tests.mcp.schemas import KEPT, current
 from tests.support.git_server import Repository
 
 ROOT = Path(gitmachine_mcp.__file__).parents[1]
@@ -77,3 +78,9 @@ def test_what_is_shipped_names_the_same_command_and_version() -> None:
                       "rewind", "fork", "pause", "resume", "stop"]  # fmt: skip
     variables = {variable["name"] for variable in server["packages"][0]["environmentVariables"]}
     assert variables <= {"GITMACHINE_TOKEN", "GITMACHINE_HOME", "GITMACHINE_MCP_REPO", "GITMACHINE_MCP_MACHINE"}
+
+
+@pytest.mark.usefixtures("state")
+async def test_no_schema_of_a_tool_changes_unseen() -> None:
+    """A difference that is meant is accepted by `python -m tests.mcp.schemas`, and then seen in the review."""
+    assert await current() == KEPT.read_text()

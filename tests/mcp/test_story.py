@@ -16,13 +16,13 @@ async def agent(client: Client, repository: str) -> str:
     session: dict[str, Any] = {"session": begun["session"]}
     listed = await ok(client, "files", **session)
     tests = [name for name in listed["entries"] if name.startswith("test_")]
-    failed = await ok(client, "run", command=f"python3 {tests[0]}", **session)
+    failed = await ok(client, "run", command=f"python3 -B {tests[0]}", **session)
     assert failed["exit_code"] == 1
     module = (await ok(client, "files", op="read", path=tests[0], **session))["text"].split()[1]
     source = await ok(client, "files", op="read", path=f"{module}.py", **session)
     assert "a - b" in source["text"]
     await ok(client, "files", op="edit", path=f"{module}.py", old="a - b", new="a + b", **session)
-    assert (await ok(client, "run", command=f"python3 {tests[0]}", **session))["exit_code"] == 0
+    assert (await ok(client, "run", command=f"python3 -B {tests[0]}", **session))["exit_code"] == 0
     changed = await ok(client, "diff", base="session", **session)
     assert f"{module}.py" in [file["path"] for file in changed["files"]]
     await ok(client, "commit", message="Add where it subtracted", paths=[f"{module}.py"], **session)

@@ -47,14 +47,14 @@ async def test_every_tool_says_all_that_a_host_asks_for(client: Client) -> None:
 
 
 async def test_a_session_from_its_first_command_to_its_end(client: Client, project: Repository) -> None:
-    ran = await ok(client, "run", command="python3 test_calc.py; echo done; exit 3")
+    ran = await ok(client, "run", command="python3 -B test_calc.py; echo done; exit 3")
     assert (ran["state"], ran["exit_code"], ran["truncated"]) == ("exited", 3, False)
     assert "AssertionError: -1" in ran["output"]
     assert "done\n" in ran["output"]
     handle = ran["session"]
 
     await ok(client, "files", op="edit", path="calc.py", old="a - b", new="a + b")
-    assert (await ok(client, "run", command="python3 test_calc.py"))["output"] == "ok\n"
+    assert (await ok(client, "run", command="python3 -B test_calc.py"))["output"] == "ok\n"
     changed = await ok(client, "diff")
     assert [file for file in changed["files"] if file["path"] == "calc.py"] == [
         {"path": "calc.py", "added": 1, "removed": 1}
