@@ -24,6 +24,7 @@ NETWORK_TIMEOUT_S = 1800.0
 """For a whole transfer. A stalled one ends long before, by git's own low speed limit."""
 
 _CHUNK_BYTES = 256 * 1024
+_DRAIN_BYTES = 1024 * 1024
 _KILL_LIMIT_S = 5.0
 
 Input = bytes | AsyncIterator[bytes] | None
@@ -184,6 +185,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
     async def reap() -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _KILL_LIMIT_S)
+            async with asyncio.timeout(_KILL_LIMIT_S):
+                for pipe in (process.stdout, process.stderr):
+                    # A pipe that nobody reads to its end stays open.
+                    while pipe is not None and await pipe.read(_DRAIN_BYTES):
+                        pass
+                await process.wait()
 
     await asyncio.shield(reap())
