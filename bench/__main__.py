@@ -10,7 +10,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from bench import sessions
+from bench import checkpoints, sessions
 from bench.measure import HEADER, Figure
 from bench.repositories import synthetic
 
@@ -21,13 +21,15 @@ async def take(work: Path, files: int) -> list[Figure]:
     figures: list[Figure] = []
     for part in (
         sessions.commands(small),
-        sessions.checkpoints(small, _below(work, "small")),
+        checkpoints.checkpoints(large, _below(work, "checkpoints"), files),
+        checkpoints.forks(large, _below(work, "forks"), files),
         sessions.changes(large, _below(work, "large"), files),
         sessions.starts(large, _below(work, "starts"), files),
     ):
         for figure in await part:
             print(figure.row(), flush=True)
             figures.append(figure)
+    print(await checkpoints.disk_of_forks(small), flush=True)
     return figures
 
 

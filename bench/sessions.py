@@ -42,19 +42,6 @@ async def commands(repository: Path) -> list[Figure]:
     return figures
 
 
-async def checkpoints(repository: Path, work: Path) -> list[Figure]:
-    """What durability after each command adds."""
-    plain = await _plain_clone(repository, work)
-    async with _new(repository) as gm:
-        status = Plan("run('true') with checkpoint", "bwrap process and git status", 1.0)
-
-        async def floor() -> None:
-            await floors.bare_bwrap()
-            await floors.shell("git status --porcelain -uall", plain)
-
-        return [await compare(status, lambda: gm.run("true"), floor)]
-
-
 async def starts(repository: Path, work: Path, files: int) -> list[Figure]:
     """Start to the first command, with the warm spare and without, against `git clone --shared` and an empty bwrap."""
     first = _new(repository)

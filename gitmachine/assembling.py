@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from gitmachine.config import SessionConfig
 from gitmachine.events import Event
-from gitmachine.git.branch import Ownership, SessionBranch
+from gitmachine.git.branch import SessionBranch
+from gitmachine.git.capturing import Ownership
 from gitmachine.git.checkout import Checkout, Provision
 from gitmachine.git.remote import redact
 from gitmachine.git.vault import RemoteState, Vault

@@ -21,7 +21,7 @@ from pathlib import Path
 from gitmachine.errors import GitMachineError, MachineNotFound, SessionBusy
 from gitmachine.leases import LEASE, last_held
 from gitmachine.records import CorruptRecord, NewerRecord
-from gitmachine.rescuing import keep_files, keep_unclaimed
+from gitmachine.rescuing import UNCLAIMED, keep_unclaimed, keep_work
 from gitmachine.sessions import Registry, SessionRecord
 from gitmachine.settings import Settings
 from gitmachine.types import MachineState
@@ -179,7 +179,7 @@ def _leavings(settings: Settings) -> Iterator[Finding]:
     for store in settings.vaults.glob("*/*.git"):
         for pattern in (
             "objects/tmp_objdir-*", "objects/tmp_obj*", "objects/??/tmp_obj_*", "objects/pack/tmp_*",
-            "objects/pack/.tmp-*", "gm-index-*", "*.lock", "refs/**/*.lock",
+            "objects/pack/.tmp-*", "gm-index-*", "gm-ref-*", "*.lock", "refs/**/*.lock",
         ):  # fmt: skip
             for path in store.glob(pattern):
                 if _untouched(path):
@@ -252,19 +252,20 @@ async def _end_machine(settings: Settings, finding: Finding) -> str:
     machine = await LocalMachine.remains(finding.name, state_dir=settings.state_dir)
     known = registry.on_machine(finding.name)
     if known is None:
-        ref = await keep_unclaimed(settings, machine, leavings.CHECKOUT)
+        kept = ""
+        if await asyncio.to_thread((finding.path / "home" / "repo").is_dir):
+            kept = await keep_unclaimed(settings, machine, leavings.CHECKOUT)
         await machine.stop()
-        return f"its files are in the vault: unclaimed, {ref}"
+        return f"its files are in the vault {UNCLAIMED!r}: {kept}" if kept else "it had no checkout"
     store = registry.store(known.id)
     async with store.lock.exclusive(_LOCK_WAIT_S), store.capture_lock.exclusive(_LOCK_WAIT_S):
         record = await asyncio.to_thread(store.load)
-        kept = ""
-        if (settings.machines / finding.name / "home" / "repo").is_dir():
-            kept = await keep_files(settings, record, machine)
+        if record.machine != finding.name:
+            return "its session has gone on elsewhere; the next gc finds it alone"
+        kept = await keep_work(settings, record, machine)
         await machine.stop()
-        if record.machine == finding.name:
-            await asyncio.to_thread(store.save, record.model_copy(update={"state": MachineState.STOPPED}))
-    return f"its files are in the vault: {record.vault}, {kept}" if kept else "it had no checkout"
+        await asyncio.to_thread(store.save, record.model_copy(update={"state": MachineState.STOPPED}))
+    return f"its files are in the vault {record.vault!r}: {kept}"
 
 
 async def _remove_machine(settings: Settings, finding: Finding) -> str:
@@ -315,17 +316,15 @@ def _remove(path: Path) -> None:
 
 def _collect_obvious(settings: Settings, deadline: float) -> int:
     count = 0
-    for path in _obvious(settings):
+    for store in settings.vaults.glob("*/*.git"):
+        for pattern in ("objects/tmp_objdir-*", "gm-index-*", "gm-ref-*"):
+            for path in store.glob(pattern):
+                if time.monotonic() > deadline:
+                    return count
+                if _untouched(path):
+                    with suppress(OSError):
+                        _remove(path)
+                        count += 1
         if time.monotonic() > deadline:
             break
-        with suppress(OSError):
-            _remove(path)
-            count += 1
     return count
-
-
-def _obvious(settings: Settings) -> Iterator[Path]:
-    """Small things that can hold no work."""
-    for store in settings.vaults.glob("*/*.git"):
-        for pattern in ("objects/tmp_objdir-*", "gm-index-*"):
-            yield from (path for path in store.glob(pattern) if _untouched(path))

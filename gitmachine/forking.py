@@ -69,8 +69,9 @@ async def origin_of(session: Session, entry: HistoryEntry) -> AsyncIterator[Orig
     refs, vault = await session.branch.refs(), session.branch.vault
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="fork-", dir=vault.path))
     try:
-        await vault.share([sha for sha in (entry.tip, entry.tree) if sha], directory)
-        yield Origin(entry, session.record, refs.get("base"), directory)
+        begun = refs.get("base")  # a commit that was fetched: its objects are among the remote's
+        await vault.share([sha for sha in (entry.tip, entry.tree) if sha], directory, base=begun)
+        yield Origin(entry, session.record, begun, directory)
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True))
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import posixpath
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import fields, replace
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from gitmachine import events as ev
-from gitmachine import forking
 from gitmachine.config import Checkpoint, Hook, Hooks, SessionConfig
 from gitmachine.errors import (
     CallbackError,
     ConfigurationError,
-    GitError,
     MachineError,
     PushHeld,
     PushRejected,
@@ -26,24 +23,23 @@ from gitmachine.errors import (
     StateError,
 )
 from gitmachine.events import Event
-from gitmachine.forking import MachineSource
 from gitmachine.git.guard import Guard
 from gitmachine.machine import Machine
 from gitmachine.observers import call
-from gitmachine.opening import Origin, abandon, open_connected, open_fork, open_new, reconnect
+from gitmachine.opening import open_connected, open_new, reconnect
 from gitmachine.past import logs_of
 from gitmachine.process import Process
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
+from gitmachine.session_forks import SessionForks
+from gitmachine.session_git import SessionGit
 from gitmachine.session_history import SessionHistory
 from gitmachine.sessions import Registry, SessionRecord
-from gitmachine.status import Status, status_of
 from gitmachine.types import (
     ExecutionResult,
     GitIdentity,
     LogEntry,
     MachineState,
-    PullOutcome,
     PushOutcome,
     RunOptions,
 )
@@ -54,7 +50,7 @@ _LOG_ENTRIES_AT_CONNECT = 200
 _LIVE = (MachineState.RUNNING, MachineState.PAUSED)
 
 
-class GitMachine(SessionFiles, SessionHistory):
+class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
     """A session: a branch of a repository, checked out in a machine.
 
     `start()` brings the machine up and the repository in; `run()` works in it; `commit()`, `pause()`, `stop()` and,
@@ -284,95 +280,6 @@ class GitMachine(SessionFiles, SessionHistory):
             await self.stop(push=False)
             raise
 
-    # --- git --------------------------------------------------------------------------------------------
-
-    async def diff(
-        self,
-        base: str | int = "HEAD",
-        paths: Sequence[str] | None = None,
-        *,
-        stat: bool = False,
-        to: str | int | None = None,
-    ) -> str:
-        """The working tree, untracked files included, against HEAD, "session" (where it began), a branch or a commit.
-
-        A number, or "#3", is an entry of the history; `to` compares with something else than the working tree. A
-        patch as text, or with `stat` its summary. Disturbs nothing in the checkout. Raises BranchNotFound,
-        CheckpointNotFound.
-        """
-        session = self._opened("diff()")
-        async with session.reading("diff()"):
-            return await session.branch.diff(base, paths or (), stat=stat, to=to)
-
-    async def commit(self, message: str | None = None, *, paths: Sequence[str] | None = None) -> str | None:
-        """Puts all changes, or those below `paths`, on the session branch; its id, or None if there was nothing.
-
-        What the guard withholds is named in the `committed` or `withheld` event; naming a path overrides the guard.
-        """
-        session = self._opened("commit()")
-        if message is not None and "\0" in message:
-            raise ConfigurationError("a commit message cannot contain NUL")
-        async with session.alone("commit()"):
-            return (await session.commit(message, paths)).sha
-
-    async def push(self, *, allow: Iterable[str] = ()) -> PushOutcome:
-        """Publishes the session branch as far as it is committed.
-
-        `allow` names paths that the guard may let through. Raises PushRejected, PushHeld, RepositoryError.
-        """
-        session = self._opened("push()")
-        async with session.reading("push()"):
-            await session.capture()
-            return await session.push(allow)
-
-    async def pull(self) -> PullOutcome:
-        """Merges the remote's session branch into the checkout; conflicts are left in the files, as git leaves them.
-
-        Raises MergeBlocked when changes that are not committed stand in the way.
-        """
-        session = self._opened("pull()")
-        async with session.alone("pull()"):
-            return await session.pull()
-
-    async def hash(self) -> str:
-        """The commit that is checked out. Raises GitError in a repository without commits."""
-        session = self._opened("hash()")
-        async with session.reading("hash()"):
-            captured = await session.capture()
-        sha = captured.history.head or captured.tip
-        if sha is None:
-            raise GitError("the repository has no commit yet: commit() makes the first")
-        return sha
-
-    async def status(self) -> Status:
-        """Branch, commit, changed files, what is not pushed, and the machine's state."""
-        session = self._opened("status()")
-        state = self.state
-        async with session.reading("status()"):
-            return await status_of(session, await session.capture(), state)
-
-    async def fork(self, name: str, at: int | None = None, machine: MachineSource = None) -> Self:
-        """A new session, `name`, from this moment or from what entry `at` of the history left; it is running.
-
-        Its working tree is that checkpoint's, what was not committed included; its branch is made where this
-        session's stood then, its history goes on from there. `machine` is a new one of any provider, by default one
-        like this session's. Raises as `start`, and CheckpointNotFound.
-        """
-        return (await self.forks(name, 1, at, machine))[0]
-
-    async def forks(self, name: str, count: int, at: int | None = None, machine: MachineSource = None) -> list[Self]:
-        """Several at once, `name-1` and so on, which share on one host what they have in common. All or none."""
-        session = self._opened("forks()")
-        names = await asyncio.to_thread(forking.fork_names, session, name, count)
-        machines = forking.fork_machines(session, machine, count)
-        async with session.reading("fork()"):
-            entry = await forking.fork_point(session, at)
-        async with forking.origin_of(session, entry) as origin:
-            works = [partial(self._forked, one, on, origin) for one, on in zip(names, machines, strict=True)]
-            made = await forking.at_once(works, _undo)
-        await forking.tell_forks(session, entry, names)
-        return made
-
     # --- running ----------------------------------------------------------------------------------------
 
     async def run(self, command: str, options: RunOptions | None = None, **keywords: Any) -> ExecutionResult:
@@ -446,17 +353,6 @@ class GitMachine(SessionFiles, SessionHistory):
     def _deliver(self, event: Event) -> Awaitable[None] | None:
         return None if self._on_event is None else self._on_event(event.name, event.data(), self)
 
-    async def _forked(self, name: str, machine: Machine, origin: Origin) -> Self:
-        gm = type(self)(machine, session=name)
-        gm._config = replace(self._config, session=name, named=True, base=None)
-        gm._on_event = self._on_event
-        session = gm._session = await open_fork(
-            machine, gm._config, gm._deliver, self._opened("fork()").branch.vault, origin
-        )
-        record = session.record
-        await session.tell(ev.Started(session=record.session, repo_path=record.repo_path, sha=origin.entry.tip))
-        return gm
-
     async def _end(self) -> None:
         assert self._session is not None
         await self._session.end()
@@ -466,7 +362,3 @@ class GitMachine(SessionFiles, SessionHistory):
         assert self._session is not None
         await self._session.end_after_failure()
         self._stopped = True
-
-
-async def _undo(gm: GitMachine) -> None:
-    await abandon(gm._opened("fork()"))

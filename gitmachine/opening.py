@@ -10,7 +10,7 @@ from gitmachine.assembling import Deliver, provider_of, provision, record_of, sc
 from gitmachine.beginning import base_commit, refuse_clash, where_to_begin
 from gitmachine.config import SessionConfig
 from gitmachine.errors import ConfigurationError, GitError, MachineError, RemoteUnreachable, SessionNotFound, StateError
-from gitmachine.git.branch import both
+from gitmachine.git.capturing import both
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine

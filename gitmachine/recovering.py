@@ -9,7 +9,7 @@ from gitmachine import events as ev
 from gitmachine.assembling import Deliver, provider_of, session_of
 from gitmachine.config import SessionConfig
 from gitmachine.errors import GitError, MachineError
-from gitmachine.git.branch import Captured
+from gitmachine.git.capturing import Captured
 from gitmachine.git.chain import Draft
 from gitmachine.git.vault import Vault
 from gitmachine.machine import Machine
@@ -75,6 +75,11 @@ async def tell_recovery(session: Session, found: Salvage, captured: Captured) ->
     if not found.captured:
         reason = f" ({found.trouble.splitlines()[0]})" if found.trouble else ""
         lost.append(f"what was written after checkpoint {captured.entry.number - 1}{reason}")
+    elif found.remains is not None:
+        try:
+            await found.remains.stop()
+        except MachineError as error:
+            lost.append(f"nothing of the old machine, but its files could not be removed: {error}")
     await session.tell(
         ev.Recovered(
             checkpoint=captured.checkpoint,
@@ -86,8 +91,6 @@ async def tell_recovery(session: Session, found: Salvage, captured: Captured) ->
     )
     async with session.capturing():
         await session.settle()
-    if found.remains is not None and found.captured:
-        await found.remains.stop()
 
 
 async def _not_as_it_was(session: Session, captured: Captured) -> list[str]:

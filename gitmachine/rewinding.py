@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from gitmachine import events as ev
 from gitmachine.actor import current as current_actor
 from gitmachine.errors import GitError
-from gitmachine.git.branch import Captured
+from gitmachine.git.capturing import Captured
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.parse import Change
 from gitmachine.git.restoring import Restored

@@ -25,7 +25,8 @@ from gitmachine.errors import (
     StateError,
     VaultError,
 )
-from gitmachine.git.branch import Captured, CommitOutcome, SessionBranch
+from gitmachine.git.branch import CommitOutcome, SessionBranch
+from gitmachine.git.capturing import Captured
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.remote import redact
 from gitmachine.machine import Machine
@@ -42,6 +43,9 @@ from gitmachine.types import (
     PushOutcome,
     RunOptions,
 )
+
+_KILLED = 137
+"""What a shell says of a command that SIGKILL ended, as the end of its machine does."""
 
 _NEXT_CALL = {
     MachineState.IDLE: "start() it first",
@@ -269,7 +273,7 @@ class Session:
         await self.tell(
             ev.CommandFinished(
                 number=entry.number,
-                exit_code=0 if entry.exit_code is None else entry.exit_code,
+                exit_code=_KILLED if entry.exit_code is None else entry.exit_code,
                 duration=entry.duration,
                 timed_out=entry.timed_out,
                 truncated=entry.truncated,
@@ -284,6 +288,8 @@ class Session:
                 return await self.branch.record(draft)
             try:
                 entry = (await self.capture(draft)).entry
+                if self.machine.capabilities.shares_host_kernel:
+                    await self.settle()  # elsewhere it would cost a request at each command
             except CaptureFailed as error:
                 await self.branch.record(draft)
                 error.add_note(f"the command itself ended with exit code {draft.exit_code}; history() has its output")

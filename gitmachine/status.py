@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 
-from gitmachine.git.branch import Captured
+from gitmachine.git.capturing import Captured
 from gitmachine.session import Session
 from gitmachine.types import MachineState
 

@@ -23,6 +23,10 @@ SAID = {
     "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
     "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
     "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
+    "undo.py": ("3 exit 0 3 changed: rm -r", "#1 plan\n#1 build\n#2 test", "notes.txt | 1 +", "intact"),
+    "try_several_ways.py": ("way-1 exit 1 +1 -1", "way-2 exit 0 +1 -1", "way-3 exit 1 +1 -1"),
+    "lost_machine.py": ("precious", "not restored: processes", "remote"),
+    "bring_it_home.py": ("changed: Makefile work.txt\nkept out: .env", "look first: Makefile", "on branch theirs"),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
@@ -33,6 +37,10 @@ BRANCHES = {
     "langchain_threads.py": ("gitmachine/monday", "note.txt", "noted"),
     "custom_provider.py": ("anywhere", "mine.txt", "from a provider of ten members"),
     "fire_and_forget.py": ("long-task", "result.txt", "done"),
+    "undo.py": ("undone", "notes.txt", "plan\nbuild\ntest"),
+    "try_several_ways.py": ("way-2", "hello.txt", "good day"),
+    "lost_machine.py": ("survivor", "work.txt", "precious"),
+    "bring_it_home.py": ("theirs", "work.txt", "work"),
 }
 
 

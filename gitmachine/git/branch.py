@@ -6,45 +6,19 @@ diffs and pushes are made from the vault; what comes of them is handed back to t
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from gitmachine.errors import BranchNotFound, CheckpointNotFound, ConfigurationError, GitError
+from gitmachine.errors import BranchNotFound, CheckpointNotFound, ConfigurationError
 from gitmachine.git import restoring, text
-from gitmachine.git.chain import Chain, Draft, Effect, HistoryEntry
-from gitmachine.git.checkout import Checkout, History, Snapshot
-from gitmachine.git.guard import Guard, Withheld
+from gitmachine.git.capturing import Captured, Captures
+from gitmachine.git.chain import HistoryEntry
+from gitmachine.git.guard import Withheld
 from gitmachine.git.publish import PublishRequest, publish
-from gitmachine.git.vault import Vault
-from gitmachine.types import GitIdentity, PullOutcome, PushOutcome
-
-T = TypeVar("T")
-U = TypeVar("U")
+from gitmachine.types import PullOutcome, PushOutcome
 
 _AUTO_MESSAGE = "checkpoint"
-_REMEMBERED_TREES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """What a machine had, now in the vault."""
-
-    tree: str
-    """The whole working tree, untracked files included, ignored ones left out."""
-    checkpoint: str
-    """A commit of that tree, which no branch points at."""
-    changed: bool
-    """The tree is another one than at the capture before."""
-    tip: str | None
-    """The session branch."""
-    history: History
-    nested: tuple[bytes, ...] = ()
-    trouble: str = ""
-    entry: HistoryEntry | None = None
-    """What was written into the history with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,146 +34,8 @@ class CommitOutcome:
     """Why the repository in the machine could not be given the commit; the vault has it all the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
-    """Whose branch it is and what must never be on it."""
-
-    session_id: str
-    branch: str
-    identity: GitIdentity
-    guard: Guard
-    secrets: tuple[str, ...] = ()
-
-
-class SessionBranch:
+class SessionBranch(Captures):
     """One session's branch. Calls must not overlap: the caller holds the session's capture lock."""
-
-    def __init__(self, vault: Vault, checkout: Checkout, owner: Ownership) -> None:
-        self._vault = vault
-        self._checkout = checkout
-        self._owner = owner
-        self.chain = Chain(vault, self.ref("history"), owner.identity)
-        self._known = ""
-        self._trees: dict[str, str] = {}
-
-    @property
-    def vault(self) -> Vault:
-        return self._vault
-
-    @property
-    def checkout(self) -> Checkout:
-        return self._checkout
-
-    def ref(self, name: str) -> str:
-        """The vault's name for something of this session: tip, files, base, remote, heads/…, stash/…."""
-        return f"refs/gitmachine/sessions/{self._owner.session_id}/{name}"
-
-    async def refs(self) -> dict[str, str]:
-        """What the vault has of this session, by the names that `ref` takes."""
-        prefix = self.ref("")
-        return {name.removeprefix(prefix): sha for name, sha in (await self._vault.refs(prefix)).items()}
-
-    async def record_base(self, base: str | None, remote: str | None, tip: str | None) -> None:
-        """Pins what the session starts from, what the remote has of it, and where it stands."""
-        known = {"base": base, "tip": tip, "remote": remote}
-        await self._vault.update_refs({self.ref(name): sha for name, sha in known.items()})
-
-    # --- machine to vault -------------------------------------------------------------------------------
-
-    async def capture(self, draft: Draft | None = None, *, files_only: bool = False) -> Captured:
-        """Brings files and history into the vault. Raises CaptureFailed, Quarantined, VaultError.
-
-        Nothing in the machine's repository changes. With `draft` the session's history gets an entry, in the same
-        transaction. `files_only` leaves the machine's repository unread.
-        """
-        refs = await self.refs()
-        have = await self._tree(refs.get("files") or refs.get("base"))
-        snapshot, history = await self._look(have, refs, files_only=files_only)
-        tip = history.refs.get(f"refs/heads/{self._owner.branch}") or refs.get("tip")
-        tree, checkpoint = await both(
-            self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
-        )
-        if (whole := await self._with_left_out(tree, history)) != tree:
-            tree = whole
-            checkpoint = await self._checkpoint(tree, have, refs, history.head or tip)
-        entry = None
-        if draft is not None:
-            changes = await self._vault.changes(have, tree) if tree != have else []
-            entry = await self.chain.write(draft, Effect(have, tree, checkpoint, tip, changes), refs.get("history"))
-        new = {"files": checkpoint, "tip": tip, "history": entry.sha if entry else None}
-        updates = {self.ref(name): sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
-        await self._vault.update_refs(updates, durable=updates.keys() != {self.ref("history")})
-        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
-
-    async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
-        """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
-        refs = await self.refs()
-        effect = effect or Effect(tip=refs.get("tip"))
-        entry = await self.chain.write(draft, effect, refs.get("history"))
-        await self._vault.update_refs({self.ref("history"): entry.sha}, durable=effect.changed)
-        return entry
-
-    async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
-        """An entry for changes since the tree `before` that came by no command: by a file call, say."""
-        changes = await self._vault.changes(before, captured.tree) if before else ()
-        effect = Effect(before, captured.tree, captured.checkpoint, captured.tip, changes)
-        return await self.record(Draft("outside", "changes outside of commands"), effect)
-
-    async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
-        if files_only:
-            return await self._checkout.snapshot(have), History(state=self._known)
-        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
-        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
-        return snapshot, await self._take_history(history, refs)
-
-    async def _take_files(self, snapshot: Snapshot) -> str:
-        if snapshot.pack is not None:
-            await self._vault.receive(snapshot.pack, {}, tips=[snapshot.tree])
-        return snapshot.tree
-
-    async def _with_left_out(self, tree: str, history: History) -> str:
-        """The tree with the files that a sparse checkout leaves out: they are absent, not deleted."""
-        if not history.sparse or history.head is None:
-            return tree
-        left_out = set(history.sparse)
-        changes = await self._vault.changes(await self._tree(history.head), tree)
-        back = {c.path: (c.old_mode, c.old_sha) for c in changes if c.status == "D" and c.path in left_out}
-        return await self._vault.tree_with(tree, back) if back else tree
-
-    async def _take_history(self, history: History, refs: dict[str, str]) -> History:
-        """Puts the machine's branches and stashes into the vault; history that fails verification is unreadable."""
-        if history.unreadable is not None or history.state == self._known:
-            return history
-        wanted = {self.ref(_vault_name(name)): sha for name, sha in history.refs.items()}
-        if history.head is not None:
-            wanted[self.ref("head")] = history.head
-        kept = {self.ref(name) for name in refs if name.startswith(("heads/", "stash/"))}
-        gone: dict[str, str | None] = dict.fromkeys(kept - wanted.keys())
-        try:
-            await self._vault.receive(history.pack, {**gone, **wanted})
-        except GitError as error:
-            return replace(history, refs={}, head=None, unreadable=f"it did not pass verification: {error}")
-        self._known = history.state
-        return history
-
-    async def _checkpoint(self, tree: str, have: str, refs: dict[str, str], head: str | None) -> str:
-        if tree == have and "files" in refs:
-            return refs["files"]
-        # The commit that was checked out is a parent too: what an amend or a reset leaves behind stays reachable.
-        parents = [sha for sha in dict.fromkeys((refs.get("files"), head)) if sha]
-        now = datetime.now(UTC)
-        commit = await self._vault.write_commit(tree, parents, self._owner.identity, "gitmachine checkpoint", now)
-        self._trees[commit.sha] = tree
-        return commit.sha
-
-    async def _tree(self, commit: str | None) -> str:
-        if commit is None:
-            return text.EMPTY_TREE
-        if commit not in self._trees:
-            if len(self._trees) > _REMEMBERED_TREES:
-                self._trees.clear()
-            self._trees[commit] = await self._vault.tree_of(commit)
-        return self._trees[commit]
 
     async def is_uncommitted(self) -> bool:
         """The last checkpoint has files that the session branch has not."""
@@ -270,24 +106,26 @@ class SessionBranch:
         """Gives the machine's repository the commit; None when it took it, else why not."""
         history = captured.history
         if history.unreadable is not None:
+            await self._remember_unapplied(sha)
             return history.unreadable
         branch = f"refs/heads/{self._owner.branch}"
         index, objects = b"", None
         if tree is not None and history.head_ref == branch:
             changes = await self._vault.changes(await self._tree(history.head), tree)
             index = text.index_info([(c.path, c.new_mode, c.new_sha) for c in changes])
-        if tree is not None and (tree != captured.tree or captured.nested):
-            without = [commit for commit in (captured.tip, history.head) if commit]
-            objects = self._vault.pack([sha], without=without)
+        has = history.refs.get(branch)
+        if (tree is not None and (tree != captured.tree or captured.nested)) or has != captured.tip:
+            objects = self._vault.pack([sha], without=[commit for commit in (has, history.head) if commit])
         problem = await self._checkout.apply_commit(
             branch=self._owner.branch,
             sha=sha,
             raw=raw,
-            old=history.refs.get(branch),
+            old=has,
             index=index,
             objects=objects,
             reason="gitmachine: commit",
         )
+        await self._remember_unapplied(sha if problem else None)
         # The next capture finds what this one made and has nothing to send.
         self._known = "" if problem else _moved(history.state, branch, sha, history.head_ref)
         return problem
@@ -395,10 +233,6 @@ class SessionBranch:
         return found
 
 
-def _vault_name(machine_ref: str) -> str:
-    return machine_ref.removeprefix("refs/")
-
-
 def _below(path: bytes, roots: Sequence[str]) -> bool:
     for root in roots:
         name = root.rstrip("/").removeprefix("./").encode("utf-8", "surrogateescape")
@@ -416,15 +250,3 @@ def _moved(state: str, branch: str, sha: str, head_ref: str | None) -> str:
         key=lambda line: line.split(" ", 2)[2],
     )
     return "\n".join([head, *heads, *(line for line in lines[1:] if " refs/stash/" in line)])
-
-
-async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Both results, or the first failure once neither runs any more."""
-    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        return await tasks[0], await tasks[1]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -187,13 +187,16 @@ class Vault(ObjectStore):
         )  # fmt: skip
         return answer.text if answer.exit_code == 0 and SHA.fullmatch(answer.text) else None
 
-    async def share(self, tips: Sequence[str], directory: Path) -> None:
+    async def share(self, tips: Sequence[str], directory: Path, *, base: str | None = None) -> None:
         """Makes `directory` an object directory with what the tips reach and the remote does not have.
 
-        With `upstream_objects` beside it that is complete, and it has nothing of any other session.
+        With `upstream_objects` beside it that is complete, and it has nothing of any other session. What a tip that
+        is a tree has in common with the remote's commit `base` is left out, too.
         """
         await asyncio.to_thread((directory / "pack").mkdir, parents=True, exist_ok=True)
         lines = [*tips, *(f"^{sha}" for sha in await self._upstream_heads())]
+        if base is not None:
+            lines.append(f"^{base}^{{tree}}")
         await self._git.run(
             "pack-objects", "--revs", "--delta-base-offset", "-q", str(directory / "pack" / "pack"),
             git_dir=self.store, stdin="".join(f"{line}\n" for line in lines).encode(),
@@ -242,6 +245,8 @@ class Vault(ObjectStore):
     async def _transaction(self, commands: Sequence[str]) -> None:
         if not commands:
             return
+        names = [command.split("\0")[0].split(" ", 1)[1] for command in commands]
+        await asyncio.to_thread(loose_refs.clear, self.store, names)
         try:
             await self._git.run(
                 "update-ref", "--stdin", "-z", git_dir=self.store,

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
 
@@ -27,7 +27,15 @@ KILL_LIMIT_S = 5.0
 
 
 class CommandStream(ABC):
-    """One running command, as a provider sees it."""
+    """One running command, as a provider sees it. Made before the command starts: its duration counts from there."""
+
+    started: float
+    """On the clock of `time.monotonic`."""
+
+    def __new__(cls, *_arguments: object, **_keywords: object) -> Self:
+        stream = super().__new__(cls)
+        stream.started = time.monotonic()
+        return stream
 
     kill_limit_s: ClassVar[float] = KILL_LIMIT_S
     """How long this provider's kill, and the reading of what was still under way, may take together."""
@@ -55,7 +63,6 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
     When the caller is cancelled, once or more often, the tree is killed before the cancellation goes on. A
     callback that a deadline or a cancellation finds waiting is let go of and sees no more.
     """
-    started = time.monotonic()
     out = _Collector(options.on_stdout, options.max_output_bytes)
     err = _Collector(options.on_stderr, options.max_output_bytes)
     timed_out = False
@@ -83,7 +90,7 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
         stderr=err.text(),
         timed_out=timed_out,
         truncated=out.truncated or err.truncated,
-        duration=time.monotonic() - started,
+        duration=time.monotonic() - stream.started,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,3 +70,29 @@ async def test_movers_at_once_leave_one_of_their_values(vault: Vault) -> None:
     await asyncio.gather(*(vault.update_refs({f"{PREFIX}tip": value}) for value in [sha, tree] * 10))
     assert (await vault.refs(PREFIX))[f"{PREFIX}tip"] in (sha, tree)
     assert not list(vault.store.rglob("*.lock"))
+
+
+async def test_the_lock_that_a_killed_mover_left_is_in_nobodys_way(vault: Vault) -> None:
+    sha = await _head(vault)
+    await vault.update_refs({f"{PREFIX}tip": sha})
+    lock = vault.store / f"{PREFIX}tip.lock"
+    prepared = vault.store / "gm-ref-0123"
+    prepared.write_text(f"{sha}\n")
+    os.link(prepared, lock)
+    await vault.update_refs({f"{PREFIX}tip": await vault.tree_of(sha)})
+    assert not lock.exists()
+
+
+async def test_the_lock_that_a_killed_git_left_is_in_nobodys_way_after_a_while(vault: Vault) -> None:
+    sha = await _head(vault)
+    await vault.update_refs({f"{PREFIX}tip": sha})
+    lock = vault.store / f"{PREFIX}tip.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    await vault.update_refs({f"{PREFIX}tip": None})
+    assert await vault.refs(PREFIX) == {}
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    os.utime(lock, (0, 0))
+    await vault.update_refs({f"{PREFIX}tip": sha})
+    assert await vault.refs(PREFIX) == {f"{PREFIX}tip": sha}

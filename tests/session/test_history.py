@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmachine import FileError, GitMachine, settings
+from gitmachine import FileError, GitMachine, LocalMachine, settings
 from gitmachine.actor import acting
 from gitmachine.types import Actor
 from tests.session.conftest import Opener, out
@@ -98,6 +98,17 @@ async def test_a_background_command_comes_into_the_history_when_it_has_ended(ses
     assert [entry.command for entry in await gm.history()] == ["echo a > a; echo done; exit 5", "echo b > b"]
     await waited.wait()
     assert len(await gm.history()) == 2
+
+
+async def test_a_local_session_notes_what_ended_in_the_background_at_the_next_command(session: Opener) -> None:
+    gm = await session(machine=LocalMachine())
+    left = await gm.spawn("echo b > b", actor=Actor("mcp", "call-1"))
+    await (await gm.machine.process(left.id)).wait()
+    await gm.run("true")
+    command, background = await gm.history()
+    assert (command.kind, background.kind, background.actor, background.call) == (
+        "command", "background", "mcp", "call-1",
+    )  # fmt: skip
 
 
 async def test_blame_names_the_command_of_each_line(session: Opener) -> None:

@@ -48,7 +48,8 @@ for base in $GM_BASES; do
     git cat-file -e "$base^{commit}" 2> /dev/null && bases="$bases
 ^$base"
 done
-printf '%s\n%s\n' "$tips" "$bases" | git pack-objects -q --revs --thin --delta-base-offset --stdout > "$pack" || exit 74
+# An empty line would end what pack-objects reads.
+printf '%s%s\n' "$tips" "$bases" | git pack-objects -q --revs --thin --delta-base-offset --stdout > "$pack" || exit 74
 if [ "$(wc -c < "$pack")" -le "$GM_INLINE_BYTES" ]; then
     printf 'pack '
     base64 -w 0 < "$pack"

@@ -126,11 +126,14 @@ class Job(CommandStream):
     @classmethod
     async def start(cls, address: Address, fields: Sequence[bytes], *, stdin: bool) -> Job:
         """Sends the request with its pipes. Raises as `connect` does."""
+        began = time.monotonic()
         connection = await connect(address)
         pipes = _Pipes(stdin=stdin, owner_uid=address.owner_uid)
         try:
             await pipes.send(connection, encode(fields))
-            return cls(connection, *pipes.take_ours())
+            job = cls(connection, *pipes.take_ours())
+            job.started = began
+            return job
         except BaseException:
             connection.close()
             raise

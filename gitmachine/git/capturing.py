@@ -1,0 +1,215 @@
+"""Capturing: what a machine has comes into the vault, is verified there, and becomes a checkpoint.
+
+Everything goes one way round: out of the machine come objects and names of objects; the vault decides what they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from gitmachine.errors import GitError
+from gitmachine.git import text
+from gitmachine.git.chain import Chain, Draft, Effect, HistoryEntry
+from gitmachine.git.checkout import Checkout, History, Snapshot
+from gitmachine.git.guard import Guard
+from gitmachine.git.vault import Vault
+from gitmachine.types import GitIdentity
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_UNAPPLIED = "unapplied"
+_REMEMBERED_TREES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What a machine had, now in the vault."""
+
+    tree: str
+    """The whole working tree, untracked files included, ignored ones left out."""
+    checkpoint: str
+    """A commit of that tree, which no branch points at."""
+    changed: bool
+    """The tree is another one than at the capture before."""
+    tip: str | None
+    """The session branch."""
+    history: History
+    nested: tuple[bytes, ...] = ()
+    trouble: str = ""
+    entry: HistoryEntry | None = None
+    """What was written into the history with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Whose branch it is and what must never be on it."""
+
+    session_id: str
+    branch: str
+    identity: GitIdentity
+    guard: Guard
+    secrets: tuple[str, ...] = ()
+
+
+class Captures:
+    """The work of one session in the vault. Calls must not overlap: the caller holds the session's capture lock."""
+
+    def __init__(self, vault: Vault, checkout: Checkout, owner: Ownership) -> None:
+        self._vault = vault
+        self._checkout = checkout
+        self._owner = owner
+        self.chain = Chain(vault, self.ref("history"), owner.identity)
+        self._known = ""
+        self._trees: dict[str, str] = {}
+
+    @property
+    def vault(self) -> Vault:
+        return self._vault
+
+    @property
+    def checkout(self) -> Checkout:
+        return self._checkout
+
+    def ref(self, name: str) -> str:
+        """The vault's name for something of this session: tip, files, base, remote, heads/…, stash/…."""
+        return f"refs/gitmachine/sessions/{self._owner.session_id}/{name}"
+
+    async def refs(self) -> dict[str, str]:
+        """What the vault has of this session, by the names that `ref` takes."""
+        prefix = self.ref("")
+        return {name.removeprefix(prefix): sha for name, sha in (await self._vault.refs(prefix)).items()}
+
+    async def record_base(self, base: str | None, remote: str | None, tip: str | None) -> None:
+        """Pins what the session starts from, what the remote has of it, and where it stands."""
+        known = {"base": base, "tip": tip, "remote": remote}
+        await self._vault.update_refs({self.ref(name): sha for name, sha in known.items()})
+
+    # --- machine to vault -------------------------------------------------------------------------------
+
+    async def capture(self, draft: Draft | None = None, *, files_only: bool = False) -> Captured:
+        """Brings files and history into the vault. Raises CaptureFailed, Quarantined, VaultError.
+
+        Nothing in the machine's repository changes. With `draft` the session's history gets an entry, in the same
+        transaction. `files_only` leaves the machine's repository unread.
+        """
+        refs = await self.refs()
+        have = await self._tree(refs.get("files") or refs.get("base"))
+        snapshot, history = await self._look(have, refs, files_only=files_only)
+        tip = await self._tip(history.refs.get(f"refs/heads/{self._owner.branch}"), refs)
+        tree, checkpoint = await both(
+            self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
+        )
+        if (whole := await self._with_left_out(tree, history)) != tree:
+            tree = whole
+            checkpoint = await self._checkpoint(tree, have, refs, history.head or tip)
+        entry = None
+        if draft is not None:
+            changes = await self._vault.changes(have, tree) if tree != have else []
+            entry = await self.chain.write(draft, Effect(have, tree, checkpoint, tip, changes), refs.get("history"))
+        new = {"files": checkpoint, "tip": tip, "history": entry.sha if entry else None}
+        updates = {self.ref(name): sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
+        await self._vault.update_refs(updates, durable=updates.keys() != {self.ref("history")})
+        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
+
+    async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
+        """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
+        refs = await self.refs()
+        effect = effect or Effect(tip=refs.get("tip"))
+        entry = await self.chain.write(draft, effect, refs.get("history"))
+        await self._vault.update_refs({self.ref("history"): entry.sha}, durable=effect.changed)
+        return entry
+
+    async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
+        """An entry for changes since the tree `before` that came by no command: by a file call, say."""
+        changes = await self._vault.changes(before, captured.tree) if before else ()
+        effect = Effect(before, captured.tree, captured.checkpoint, captured.tip, changes)
+        return await self.record(Draft("outside", "changes outside of commands"), effect)
+
+    async def _tip(self, theirs: str | None, refs: dict[str, str]) -> str | None:
+        """Where the session branch is: the machine says it, unless it lags behind a commit that it did not take."""
+        unapplied = refs.get(_UNAPPLIED)
+        if theirs is None or unapplied is None:
+            return theirs or refs.get("tip")
+        return unapplied if await self._vault.is_ancestor(theirs, unapplied) else theirs
+
+    async def _remember_unapplied(self, sha: str | None) -> None:
+        """Keeps in mind which commit the machine did not take, until it has taken one."""
+        if sha is not None or _UNAPPLIED in await self.refs():
+            await self._vault.update_refs({self.ref(_UNAPPLIED): sha})
+
+    async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
+        if files_only:
+            return await self._checkout.snapshot(have), History(state=self._known)
+        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
+        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
+        return snapshot, await self._take_history(history, refs)
+
+    async def _take_files(self, snapshot: Snapshot) -> str:
+        if snapshot.pack is not None:
+            await self._vault.receive(snapshot.pack, {}, tips=[snapshot.tree])
+        return snapshot.tree
+
+    async def _with_left_out(self, tree: str, history: History) -> str:
+        """The tree with the files that a sparse checkout leaves out: they are absent, not deleted."""
+        if not history.sparse or history.head is None:
+            return tree
+        left_out = set(history.sparse)
+        changes = await self._vault.changes(await self._tree(history.head), tree)
+        back = {c.path: (c.old_mode, c.old_sha) for c in changes if c.status == "D" and c.path in left_out}
+        return await self._vault.tree_with(tree, back) if back else tree
+
+    async def _take_history(self, history: History, refs: dict[str, str]) -> History:
+        """Puts the machine's branches and stashes into the vault; history that fails verification is unreadable."""
+        if history.unreadable is not None or history.state == self._known:
+            return history
+        wanted = {self.ref(_vault_name(name)): sha for name, sha in history.refs.items()}
+        if history.head is not None:
+            wanted[self.ref("head")] = history.head
+        kept = {self.ref(name) for name in refs if name.startswith(("heads/", "stash/"))}
+        gone: dict[str, str | None] = dict.fromkeys(kept - wanted.keys())
+        try:
+            await self._vault.receive(history.pack, {**gone, **wanted})
+        except GitError as error:
+            return replace(history, refs={}, head=None, unreadable=f"it did not pass verification: {error}")
+        self._known = history.state
+        return history
+
+    async def _checkpoint(self, tree: str, have: str, refs: dict[str, str], head: str | None) -> str:
+        if tree == have and "files" in refs:
+            return refs["files"]
+        # The commit that was checked out is a parent too: what an amend or a reset leaves behind stays reachable.
+        parents = [sha for sha in dict.fromkeys((refs.get("files"), head)) if sha]
+        now = datetime.now(UTC)
+        commit = await self._vault.write_commit(tree, parents, self._owner.identity, "gitmachine checkpoint", now)
+        self._trees[commit.sha] = tree
+        return commit.sha
+
+    async def _tree(self, commit: str | None) -> str:
+        if commit is None:
+            return text.EMPTY_TREE
+        if commit not in self._trees:
+            if len(self._trees) > _REMEMBERED_TREES:
+                self._trees.clear()
+            self._trees[commit] = await self._vault.tree_of(commit)
+        return self._trees[commit]
+
+
+def _vault_name(machine_ref: str) -> str:
+    return machine_ref.removeprefix("refs/")
+
+
+async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Both results, or the first failure once neither runs any more."""
+    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        return await tasks[0], await tasks[1]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
