@@ -6,7 +6,8 @@ PATH := $(CURDIR)/.tools/bin:$(PATH)
 export PATH
 unexport VIRTUAL_ENV
 RUN := uv run --no-sync --
-PYTEST_ARGS ?=
+# Most of a test is waiting for processes that it started: three at a time fill two cores.
+PYTEST_ARGS ?= -n 3
 # A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
 DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 

@@ -20,13 +20,14 @@ SAID = {
     "watch_events.py": ("1 started", "command 1 ended with 0", "'Be seen' is", "the remote has watched", "stopped"),
     "pause_and_come_back.py": ("paused\n", "running and still counting", "remote"),
     "custom_provider.py": ("from a provider of ten members",),
-    "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
-    "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
-    "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
     "undo.py": ("3 exit 0 3 changed: rm -r", "#1 plan\n#1 build\n#2 test", "notes.txt | 1 +", "intact"),
     "try_several_ways.py": ("way-1 exit 1 +1 -1", "way-2 exit 0 +1 -1", "way-3 exit 1 +1 -1"),
     "lost_machine.py": ("precious", "not restored: processes", "remote"),
+    "mcp_client.py": ("run: [exit code 0]", "hello.txt +1 -1", "Ended; "),
     "bring_it_home.py": ("changed: Makefile work.txt\nkept out: .env", "look first: Makefile", "on branch theirs"),
+    "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
+    "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
+    "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
@@ -40,6 +41,7 @@ BRANCHES = {
     "undo.py": ("undone", "notes.txt", "plan\nbuild\ntest"),
     "try_several_ways.py": ("way-2", "hello.txt", "good day"),
     "lost_machine.py": ("survivor", "work.txt", "precious"),
+    "mcp_client.py": ("by-mcp", "hello.txt", "hello from MCP"),
     "bring_it_home.py": ("theirs", "work.txt", "work"),
 }
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gitmachine import LocalMachine
+from gitmachine.machines.local import leavings
 from tests import leaks
 from tests.crash.faults import DiskFull, Fault, Place, faults, mount_small, unmount
 from tests.crash.script import COMMANDS
@@ -44,6 +45,8 @@ def _end_machines(state: Path) -> None:
         for path in (state / "machines").glob("*/machine.json"):
             machine = await LocalMachine.remains(path.parent.name, state_dir=state)
             await machine.stop()
+        for path in (state / "machines").glob("*/"):  # killed before there was a record
+            await leavings.remove_half_made(leavings.Left(path.name, path, "half-made", 0, False))
 
     asyncio.run(end())
 

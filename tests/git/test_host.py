@@ -194,7 +194,7 @@ async def until(condition: object) -> None:
     """Waits for the condition, not longer than ten seconds."""
     assert callable(condition)
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # what it asks happens in other processes
+        while not condition():  # what it asks happens in other processes
             await asyncio.sleep(0.01)
 
 

@@ -304,6 +304,21 @@ async def test_a_start_that_was_killed_leaves_nothing_for_long(settings: Setting
     assert not session.exists()
 
 
+async def test_a_sandbox_whose_maker_died_before_it_had_a_record_is_ended(settings: Settings) -> None:
+    machine = LocalMachine()
+    await machine.start()
+    directory = settings.machines / str(machine.id)
+    record = MachineRecord.load(directory / "machine.json")
+    try:
+        (directory / "machine.json").unlink()
+        age(directory, timedelta(hours=2))
+        assert [done.done for done in await gc(settings)] == [True]
+        assert record.init.live() is None
+        assert not directory.exists()
+    finally:
+        await machine.stop()
+
+
 async def test_a_session_whose_machine_is_gone_is_noted_as_ended(opened: Opening, settings: Settings) -> None:
     gm = await opened()
     await gm.machine.stop()

@@ -37,7 +37,7 @@ async def kill(gm: GitMachine) -> None:
     assert init is not None
     os.kill(init.pid, signal.SIGKILL)
     async with asyncio.timeout(10):
-        while gm.state is not MachineState.STOPPED:  # noqa: ASYNC110 - the kernel tells nobody
+        while gm.state is not MachineState.STOPPED:
             await asyncio.sleep(0.01)
 
 
@@ -79,7 +79,7 @@ async def test_not_even_the_command_in_flight_is_lost_when_the_machine_dies(
     await gm.run("echo one > finished")
     running = asyncio.ensure_future(gm.run("echo two > unfinished; touch ready; sleep 60"))
     async with asyncio.timeout(20):
-        while not await gm.machine.exists(f"{gm.path}/ready"):  # noqa: ASYNC110 - nor does the machine
+        while not await gm.machine.exists(f"{gm.path}/ready"):
             await asyncio.sleep(0.02)
     await kill(gm)
     with pytest.raises(MachineError):

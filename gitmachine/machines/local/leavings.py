@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from gitmachine.locks import FileLock
-from gitmachine.machines.local import spares
+from gitmachine.machines.local import proc, spares
 from gitmachine.machines.local.layout import RECORD, remove_tree
 from gitmachine.machines.local.record import MachineRecord
 from gitmachine.machines.local.sandbox import HOME
@@ -75,5 +76,18 @@ async def remove_spare(path: Path) -> bool:
 
 
 async def remove_half_made(left: Left) -> None:
-    """Removes what a start that was killed left. Raises MachineError."""
+    """Removes what a start that was killed left, a sandbox that had no record yet included. Raises MachineError."""
+    for pid, start_time in await asyncio.to_thread(_inhabitants, left.id):
+        await proc.kill(pid, start_time)
     await remove_tree(left.path)
+
+
+def _inhabitants(machine_id: str) -> list[tuple[int, int]]:
+    """Processes that have a machine's directory mounted, with their start times. Machines' ids are random."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := proc.stat_of(int(entry.name))) is not None:
+            with suppress(OSError):
+                if f"/{machine_id}/" in (entry / "mountinfo").read_text():
+                    found.append((int(entry.name), stat[1]))
+    return found

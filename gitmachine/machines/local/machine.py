@@ -188,9 +188,7 @@ class LocalMachine(Machine):
 
     def another(self) -> LocalMachine:
         """A new machine with the same network, limits and environment."""
-        return type(self)(
-            network=self._network, limits=self._limits, env=self._env, state_dir=self._settings.state_dir
-        )
+        return type(self)(network=self._network, limits=self._limits, env=self._env, state_dir=self._settings.state_dir)
 
     async def home(self) -> str:
         return sandbox.HOME

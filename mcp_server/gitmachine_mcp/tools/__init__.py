@@ -1,0 +1,1 @@
+"""The tools, by subject, and how they are put on a server."""
