@@ -19,7 +19,6 @@ from gitmachine.errors import MissingExtra
 
 if TYPE_CHECKING:
     from langchain_gitmachine.middleware import GitMachineMiddleware, branch_for
-    from langchain_gitmachine.provider import GitMachineSandboxProvider
     from langchain_gitmachine.sandbox import GitMachineSandbox, gitmachine_backend
     from langchain_gitmachine.toolkit import GitMachineToolkit
     from langchain_gitmachine.tools import GitMachineTool, ToolLimits
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 _HOMES = {
     "GitMachineMiddleware": ("middleware", "langchain"),
     "GitMachineSandbox": ("sandbox", "deepagents"),
-    "GitMachineSandboxProvider": ("provider", "deepagents"),
     "GitMachineTool": ("tools", "langchain"),
     "GitMachineToolkit": ("toolkit", "langchain"),
     "ToolLimits": ("tools", "langchain"),
@@ -38,7 +36,6 @@ _HOMES = {
 __all__ = [
     "GitMachineMiddleware",
     "GitMachineSandbox",
-    "GitMachineSandboxProvider",
     "GitMachineTool",
     "GitMachineToolkit",
     "ToolLimits",
