@@ -19,6 +19,7 @@ demo: setup  ## a session from start to stop, on this repository, in under a min
 	@$(RUN) gitmachine demo
 
 test: setup  ## all tests; for root twice, as root and as an ordinary user
+	@.ci/setup tests
 	@echo "== tests as $$(id -un)"
 	@$(DEFAULT_SIGNALS) $(RUN) python -m pytest $(PYTEST_ARGS)
 	@if [ "$$(id -u)" = 0 ]; then .ci/test-as-user $(PYTEST_ARGS); fi

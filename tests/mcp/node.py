@@ -13,6 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import portalocker
 import pytest
 
 PACKAGES = (
@@ -62,17 +63,22 @@ def node_directory() -> Path:
         pytest.skip("only as root: other people's programs see the same wire whoever serves it")
     cache = os.environ.get("GITMACHINE_TEST_CACHE") or Path.home() / ".cache" / "gitmachine-tests"
     directory = Path(cache) / hashlib.sha256("\n".join(PACKAGES).encode()).hexdigest()[:12]
+    directory.mkdir(parents=True, exist_ok=True)
+    with portalocker.Lock(directory / "lock", timeout=_INSTALL_LIMIT_S):
+        _install(directory)
+    return directory
+
+
+def _install(directory: Path) -> None:
     if not (directory / "complete").exists():
         npm = shutil.which("npm")
         if npm is None:
             pytest.fail("npm is not installed: the conformance suite and the Inspector come from there")
-        directory.mkdir(parents=True, exist_ok=True)
         command = [npm, "install", "--no-fund", "--no-audit", "--prefix", str(directory), *PACKAGES]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INSTALL_LIMIT_S)
         if done.returncode != 0:
             pytest.fail(f"npm install failed: {done.stderr[-2000:]}")
         (directory / "complete").touch()
-    return directory
 
 
 @pytest.fixture
