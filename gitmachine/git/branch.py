@@ -66,6 +66,7 @@ class SessionBranch(Captures):
                 return CommitOutcome(None, message, withheld)
             return await self._fast_forward(parents[0], captured, message, withheld)
         made = await self._vault.write_commit(tree, parents, self._owner.identity, message, datetime.now(UTC))
+        self._trees[made.sha] = tree
         await self._vault.update_refs({self.ref("tip"): made.sha})
         problem = await self._hand_back(captured, made.sha, made.raw, tree)
         return CommitOutcome(made.sha, message, withheld, problem)

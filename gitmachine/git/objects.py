@@ -20,6 +20,8 @@ from gitmachine.git.host import HostGit
 from gitmachine.git.parse import SHA, Change, Commit, changes_of, compose_commit, kinds_of, refs_of
 from gitmachine.types import GitIdentity
 
+_REMEMBERED_CHANGES = 4
+
 
 class ObjectStore:
     """What can be done with objects by their names. Names of objects are 40 hex digits, never expressions."""
@@ -28,6 +30,7 @@ class ObjectStore:
         self._git = git
         self.store = store
         self._unflushed: list[str] = []
+        self._changes: dict[tuple[str, str], list[Change]] = {}
 
     async def tree_of(self, commit: str) -> str:
         """The tree of a commit, or of a tag; a tree is its own."""
@@ -141,11 +144,14 @@ class ObjectStore:
 
     async def changes(self, old: str | None, new: str) -> list[Change]:
         """The paths that differ between two commits or trees, without renames; `old` None is nothing at all."""
-        answer = await self._git.run(
-            "diff-tree", "-r", "-z", "--raw", "--no-renames", _sha(old or EMPTY_TREE), _sha(new),
-            git_dir=self.store,
-        )  # fmt: skip
-        return changes_of(answer.stdout)
+        pair = (_sha(old or EMPTY_TREE), _sha(new))
+        if pair not in self._changes:
+            answer = await self._git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", *pair, git_dir=self.store)
+            # A commit asks three times for the same; objects never change, so the answer does not either.
+            while len(self._changes) >= _REMEMBERED_CHANGES:
+                del self._changes[next(iter(self._changes))]
+            self._changes[pair] = changes_of(answer.stdout)
+        return self._changes[pair]
 
     async def tree_with(self, tree: str, entries: Mapping[bytes, tuple[str, str] | None]) -> str:
         """A tree like `tree` with some paths replaced by (mode, object) or, for None, removed."""
