@@ -27,10 +27,10 @@ KILL_LIMIT_S = 5.0
 
 
 class CommandStream(ABC):
-    """One running command, as a provider sees it. Made before the command starts: its duration counts from there."""
+    """One running command, as a provider sees it. Its duration counts from `started`."""
 
     started: float
-    """On the clock of `time.monotonic`."""
+    """On the clock of `time.monotonic`; when the stream was made, unless whoever began the command before says when."""
 
     def __new__(cls, *_arguments: object, **_keywords: object) -> Self:
         stream = super().__new__(cls)

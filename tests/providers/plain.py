@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -91,6 +92,7 @@ class _Subprocess(CommandStream):
 
     @classmethod
     async def start(cls, command: str, home: Path, options: ExecuteOptions) -> _Subprocess:
+        began = time.monotonic()
         stdin = options.stdin or b""
         with ExitStack() as files:
             given, out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
@@ -101,7 +103,9 @@ class _Subprocess(CommandStream):
                 cwd=home / (options.cwd or "."), env={"HOME": str(home), "PATH": os.defpath, **options.env},
                 stdin=given, stdout=out, stderr=err, start_new_session=True,
             )  # fmt: skip
-            return cls(process, files.pop_all(), out.fileno(), err.fileno())
+            stream = cls(process, files.pop_all(), out.fileno(), err.fileno())
+            stream.started = began  # the command is under way already
+            return stream
 
     async def output(self) -> AsyncIterator[tuple[Channel, bytes]]:
         ended = False
