@@ -23,6 +23,7 @@ from gitmachine.git.parse import SHA
 _PACKED = "packed-refs"
 _TURN = "gm-turn"
 _PREPARED = "gm-ref-"
+_LOCK = b".lock"
 _GIT_LIMIT_S = 5.0
 """A git of ours holds the lock of a ref for milliseconds."""
 
@@ -33,6 +34,8 @@ def read(repository: Path, prefix: str) -> dict[str, str]:
     root = os.fsencode(repository / prefix)
     for directory, _, files in os.walk(root):
         for file in files:
+            if file.endswith(_LOCK):  # left by a process that died, or somebody's who is at work: never a ref
+                continue
             path = os.path.join(directory, file)
             name = os.fsdecode(os.path.relpath(path, os.fsencode(repository)))
             with suppress(FileNotFoundError), open(path) as content:
