@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 
 from gitmachine.errors import ConfigurationError, GitError, RemoteUnreachable, RepositoryError, VaultError
-from gitmachine.git import loose_refs
+from gitmachine.git import loose, loose_refs
 from gitmachine.git.host import HostGit
 from gitmachine.git.left_locks import PATIENCE, past_left_locks
 from gitmachine.git.names import SESSION_REFS, check_session_ref
-from gitmachine.git.objects import ObjectStore
+from gitmachine.git.objects import Content, ObjectStore
 from gitmachine.git.parse import SHA, Change, Commit, RemoteState, below, remote_state
 from gitmachine.git.quarantine import MAX_PACK_BYTES, Claim, take_in
 from gitmachine.git.remote import Remote
@@ -170,6 +170,26 @@ class Vault(ObjectStore):
             return await asyncio.to_thread(loose_refs.move, self.store, refs, durable=durable)
         except OSError as error:
             raise VaultError(f"the vault {self.path} could not move the session's refs: {error.strerror}") from error
+
+    async def keep(self, contents: Sequence[Content], refs: Mapping[str, str], *, durable: bool) -> None:
+        """Writes objects, then moves session refs to them: `write_objects` and `update_refs` in one go."""
+        unflushed = self._take_unflushed() if durable else []
+        names = {check_session_ref(ref): sha for ref, sha in refs.items()}
+
+        def at_once() -> tuple[list[str], bool]:
+            written = loose.write(self.store / "objects", contents, durable=durable)
+            loose.flush(self.store / "objects", unflushed)
+            return written, loose_refs.move(self.store, names, durable=durable)
+
+        try:
+            written, moved = await asyncio.to_thread(at_once)
+        except OSError as error:
+            self._unflushed += unflushed
+            raise self._unwritable(error) from error
+        if not durable:
+            self._unflushed += written
+        if not moved:
+            await self.update_refs(refs, durable=durable)
 
     async def refs(self, prefix: str) -> dict[str, str]:
         """Object by full name of the refs below a prefix: sessions' ones, or the remote's as last fetched."""
