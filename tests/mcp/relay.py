@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 
 @dataclass
@@ -118,3 +119,10 @@ def new(caller: Plain, tool: str) -> tuple[Plain, dict[str, Any]]:
         f"{prefix}clientCapabilities": {},
     }
     return caller.knowing("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", f"Mcp-Name: {tool}"), meta
+
+
+def disguises(secret: str) -> set[bytes]:
+    """What a careless program would make of a secret; in base64 whatever stands before it."""
+    raw = secret.encode()
+    encoded = {base64.b64encode(bytes(shift) + raw)[4 if shift else 0 : -4] for shift in range(3)}
+    return {raw, quote(secret, safe="").encode(), raw.hex().encode(), *encoded}

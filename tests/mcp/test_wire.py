@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
 
-from tests.mcp.conftest import ERAS, LIMIT_S, ok, on_stdio, over_http, text, until
-from tests.mcp.relay import Plain, new, old, relay
+from tests.mcp.conftest import ERAS, ok, on_stdio, over_http, refused, until
+from tests.mcp.relay import Plain, disguises, new, old, relay
 from tests.mcp.test_http import ALICE, caller
 from tests.mcp.test_process import _sleeping
 from tests.support.git_server import TOKEN, Repository
@@ -63,7 +62,7 @@ async def test_a_call_that_is_given_up_takes_its_whole_command_along(
 
         late = asyncio.create_task(client.call_tool("run", TREE, read_timeout_seconds=1))
         await running(environment)
-        with pytest.raises(MCPError, match="[Tt]imed out"):
+        with pytest.raises(MCPError, match=r"[Tt]imed out"):
             await late
         await gone(environment)
         assert (await ok(client, "run", command="cat work.txt"))["output"] == "work\n"
@@ -93,3 +92,46 @@ async def test_a_connection_that_drops_takes_its_command_along(
         answer = await legacy.answer("tools/call", name="run", arguments={"command": "cat work.txt"})
         assert "work\\n" in answer, answer
     assert "Traceback" not in "".join(server.said)
+
+
+def test_a_disguised_secret_would_be_found() -> None:
+    for before in ("", "x-access-token:", "a", "ab"):
+        text = base64.b64encode(f"{before}{TOKEN}".encode())
+        assert any(form in text for form in disguises(TOKEN))
+
+
+async def provoke(client: Client, project: Repository) -> None:
+    """Makes the server do, and fail at, all that needs the credential."""
+    read = "env; cat .git/config; git remote -v; cat /proc/*/environ; echo the-command-ran"
+    handle = (await ok(client, "run", command=read))["session"]
+    await ok(client, "files", op="write", path="a.txt", content="a")
+    await ok(client, "commit", message="Work")
+    project.reject_pushes(f"remote: bad credentials {TOKEN}")
+    assert "bad credentials" in await refused(client, "push")
+    project.accept_pushes()
+    await ok(client, "push")
+    await ok(client, "pull")
+    await ok(client, "status", events_after=0)
+    for uri in ("gitmachine://sessions", f"gitmachine://sessions/{handle}", f"gitmachine://sessions/{handle}/events"):
+        await client.read_resource(uri)
+    await refused(client, "start", repo="http://127.0.0.1:1/nothing.git")
+    await ok(client, "logs")
+    await ok(client, "stop")
+
+
+async def test_the_token_is_nowhere_on_the_recorded_wire_of_http(
+    environment: dict[str, str], project: Repository
+) -> None:
+    """Every byte in both directions, of both eras, with every event at the lowest level."""
+    one_token = {**environment, "GITMACHINE_MCP_TOKEN": ALICE}
+    async with over_http(one_token, "--repo", project.url) as server, relay(server.url) as between:
+        for era in ERAS:
+            async with caller(replace(server, url=between.url), ALICE, era) as client:
+                if era == "legacy":
+                    with warnings.catch_warnings(action="ignore"):
+                        await client.set_logging_level("debug")
+                await provoke(client, project)
+        texts = [*between.texts(), "".join(server.said).encode()]
+    assert not [form for form in disguises(TOKEN) if any(form in words for words in texts)]
+    for said in (b"the-command-ran", b"bad credentials", b"command_finished", b"notifications/message", ALICE.encode()):
+        assert any(said in words for words in texts), said
