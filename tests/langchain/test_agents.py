@@ -49,9 +49,18 @@ def check(state: dict[str, Any], project: Repository) -> None:
     assert state["messages"][-1].content == "Fixed."
 
 
+async def check_history(gm: GitMachine, state: dict[str, Any], tool_name: str) -> None:
+    """Each command of the history is the tool call's that asked for it."""
+    asked = [("langchain", message.tool_call_id) for message in answers(state) if message.name == tool_name]
+    assert asked
+    assert [(entry.actor, entry.call) for entry in await gm.history() if entry.kind == "command"] == asked
+
+
 async def test_an_agent_fixes_a_failing_test(gm: GitMachine, project: Repository) -> None:
     agent = create_agent(model(*the_fix()), GitMachineToolkit(machine=gm).get_tools())
-    check(await agent.ainvoke(HUMAN), project)
+    state = await agent.ainvoke(HUMAN)
+    check(state, project)
+    await check_history(gm, state, names.RUN)
 
 
 def test_so_does_one_without_await(plain: sync.GitMachine, project: Repository) -> None:
@@ -97,6 +106,7 @@ async def test_so_does_a_deep_agent(gm: GitMachine, project: Repository) -> None
     agent = create_deep_agent(model=model(*deep_fix(gm.path)), backend=gitmachine_backend(gm))
     state = await agent.ainvoke(HUMAN)
     await _check_deep(gm, state)
+    await check_history(gm, state, "execute")
     await gm.commit("Add, do not subtract")
     await gm.push()
     assert project.git("show", "fix-1:calc.py") + "\n" == FIXED
