@@ -14,7 +14,7 @@ from gitmachine.git.capturing import both
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
-from gitmachine.recovering import Salvage, recovery_draft, salvage, tell_recovery, was_lost
+from gitmachine.recovering import Salvage, recovery_draft, salvage, stashes_of, tell_recovery, was_lost
 from gitmachine.session import Session
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
 from gitmachine.types import MachineState
@@ -170,14 +170,17 @@ async def _bring_up(
     goes_on = earlier is not None and commit == before.get("tip")
     await session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
     branches = {f"refs/{name}": sha for name, sha in before.items() if name.startswith("heads/")} if goes_on else {}
-    await provision(session, remote, commit, objects, branches=branches)
+    stashes = stashes_of(before) if goes_on else []
+    await provision(session, remote, commit, objects, branches=branches, also=stashes)
     if goes_on:
+        await session.branch.checkout.store_stashes(stashes)
         await session.branch.restore_files()
+        session.goes_on = True
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
     captured = await session.branch.capture(recovery_draft(found) if found else Draft("start", "start"))
     if found is not None:
-        await tell_recovery(session, found, captured)
+        await tell_recovery(session, found, captured, before)
     default = remote.heads.get(remote.default_branch or "")
     if objects is not None and default is not None:
         await session.branch.checkout.keep_spare(vault.path.name, default, objects)
