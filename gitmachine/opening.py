@@ -163,7 +163,7 @@ async def _bring_up(
     path = f"{await machine.home()}/repo"
     record = record_of(machine, config, vault, store, path, earlier)
     session = session_of(machine, config, vault, store, record, deliver)
-    session.offline = offline
+    session.offline, session.goes_on = offline, earlier is not None
     commit, base = await where_to_begin(config, vault, session.branch, remote, earlier)
     objects = await machine.share_objects(vault.upstream_objects)
     before = await session.branch.refs() if earlier else {}
@@ -175,7 +175,6 @@ async def _bring_up(
     await session.branch.checkout.store_stashes(stashes)
     if goes_on:
         await session.branch.restore_files()
-        session.goes_on = True
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
     if found is not None:

@@ -77,7 +77,7 @@ class Session:
     offline: bool = False
     """The remote was out of reach when the session was opened."""
     goes_on: bool = False
-    """It was opened on a new machine with the work of an earlier one."""
+    """It has been on another machine before."""
     stage: str = ""
     """What the commands of this moment are for: see `HistoryEntry.stage`."""
 
