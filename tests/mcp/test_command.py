@@ -76,6 +76,13 @@ def test_what_is_shipped_names_the_same_command_and_version() -> None:
     listed = [tool["name"] for tool in manifest["tools"]]
     assert listed == ["start", "run", "logs", "interrupt", "files", "status", "diff", "commit", "push", "pull",
                       "rewind", "fork", "pause", "resume", "stop"]  # fmt: skip
+    # Clients of the registry append the distribution to uvx's arguments, and uvx starts what is called like it.
+    arguments = [
+        word for given in server["packages"][0]["runtimeArguments"] for word in (given["name"], given["value"])
+    ]
+    assert arguments == ["--with", *project["optional-dependencies"]["mcp"]]
+    assert project["scripts"][project["name"]] == project["scripts"]["gitmachine-mcp"]
+    assert len(server["description"]) <= 100
     variables = {variable["name"] for variable in server["packages"][0]["environmentVariables"]}
     assert variables <= {"GITMACHINE_TOKEN", "GITMACHINE_HOME", "GITMACHINE_MCP_REPO", "GITMACHINE_MCP_MACHINE"}
 
