@@ -89,7 +89,9 @@ async def test_an_error_says_what_to_call_next(client: Client) -> None:
     assert "`start`" in await refused(client, "run", command="true", session="gm_nonsense")
     assert "op `list`" in await refused(client, "files", op="read", path="nowhere.txt")
     assert "leads out of the checkout" in await refused(client, "files", op="read", path="../../etc/passwd")
-    assert "times, not once" in await refused(client, "files", op="edit", path="calc.py", old="a", new="z")
+    ambiguous = await refused(client, "files", op="edit", path="calc.py", old="a", new="z")
+    assert "times, not once" in ambiguous
+    assert "`files`" in ambiguous
     assert "no command" in await refused(client, "logs", command_id="cmd_nonsense")
     assert "Traceback" not in await refused(client, "diff", base="no-such-branch")
 
