@@ -5,11 +5,8 @@ Everything goes one way round: out of the machine come objects and names of obje
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from gitmachine.errors import GitError
 from gitmachine.git import text
@@ -21,10 +18,8 @@ from gitmachine.git.loose import object_name
 from gitmachine.git.objects import Content
 from gitmachine.git.parse import compose_commit
 from gitmachine.git.vault import Vault
+from gitmachine.together import both
 from gitmachine.types import GitIdentity
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 _UNAPPLIED = "unapplied"
 _REMEMBERED_TREES = 100
@@ -112,17 +107,36 @@ class Captures:
             await self._vault.write_objects(objects)
             tree = await self._with_left_out(tree, history)
         checkpoint = self._checkpoint(tree, have, refs, history.head or tip, objects)
+        entry = await self._conclude(Effect(have, tree, checkpoint, tip), draft, refs, objects)
+        self._checkout.took(snapshot, tree)
+        self._shadowed = snapshot.tree or self._shadowed
+        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
+
+    async def begin(self, commit: str | None, draft: Draft) -> None:
+        """The first entry of a checkout that has just been made: nobody has touched it yet, so nobody looks."""
+        refs = await self.refs()
+        have = await self._tree(refs.get("files") or refs.get("base"))
+        tree = await self._tree(commit)
+        objects: list[Content] = []
+        checkpoint = self._checkpoint(tree, have, refs, commit, objects)
+        await self._conclude(Effect(have, tree, checkpoint, commit), draft, refs, objects)
+        self._checkout.begun(tree)
+
+    async def _conclude(
+        self, effect: Effect, draft: Draft | None, refs: dict[str, str], objects: list[Content]
+    ) -> HistoryEntry | None:
+        """Writes what is new, with an entry if there is a draft, and moves the refs to it."""
         entry = None
         if draft is not None:
-            changes = await self._vault.changes(have, tree) if tree != have else []
-            effect = Effect(have, tree, checkpoint, tip, changes)
-            entry, told = await self.chain.compose(draft, effect, refs.get("history"))
+            changes = await self._vault.changes(effect.before, effect.tree or "") if effect.changed else []
+            entry, told = await self.chain.compose(draft, replace(effect, changes=changes), refs.get("history"))
             objects += told
-        new = {"files": checkpoint, "tip": tip, "history": entry.sha if entry else None}
+        new = {"files": effect.checkpoint, "tip": effect.tip, "history": entry.sha if entry else None}
         updates = {name: sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
         await self._keep(objects, updates, entry, durable=updates.keys() != {"history"})
-        self._accept(snapshot, tree, checkpoint)
-        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
+        if effect.checkpoint and effect.tree:
+            self._trees[effect.checkpoint] = effect.tree
+        return entry
 
     async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
         """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
@@ -138,12 +152,6 @@ class Captures:
         await self._vault.keep(objects, {self.ref(name): sha for name, sha in updates.items()}, durable=durable)
         if entry is not None:
             self.chain.wrote(entry)
-
-    def _accept(self, snapshot: Snapshot, tree: str, checkpoint: str) -> None:
-        """What the next capture may build on, now that this one is in the vault."""
-        self._trees[checkpoint] = tree
-        self._checkout.took(snapshot, tree)
-        self._shadowed = snapshot.tree or self._shadowed
 
     async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
         """An entry for changes since the tree `before` that came by no command: by a file call, say."""
@@ -247,15 +255,3 @@ class Captures:
 
 def _vault_name(machine_ref: str) -> str:
     return machine_ref.removeprefix("refs/")
-
-
-async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Both results, or the first failure once neither runs any more."""
-    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        return await tasks[0], await tasks[1]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -18,6 +18,7 @@ from gitmachine.git.grafting import Edits
 from gitmachine.git.objects import Content
 from gitmachine.git.packing import packed
 from gitmachine.machine import Machine, Place
+from gitmachine.together import both
 from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity, PullOutcome
 
 INLINE_PACK_BYTES = 512 * 1024
@@ -102,6 +103,7 @@ class Checkout:
         self._adopt_index = False
         self._history_limit = _HISTORY_LIMIT_S
         self._marked = ("", "")
+        self._begun = ""
 
     @property
     def machine(self) -> Machine:
@@ -112,28 +114,41 @@ class Checkout:
         observer = await self._machine.observer(self.path)
         shadow = observer.git_objects_in_machine if observer else f"{await self._shadow()}/objects"
         alternates = [directory for directory in (plan.objects, shadow) if directory]
-        pack = await self._send(plan.bundle)
-        result = await self._git(
-            self._machine,
-            "provision",
-            {
-                "GM_REPO": self.path,
-                "GM_BRANCH": plan.branch,
-                "GM_COMMIT": plan.commit or "",
-                "GM_CONFIG": _repository_config(plan),
-                "GM_ALTERNATES": "".join(f"{directory}\n" for directory in alternates),
-                "GM_PACK": pack,
-            },
-            stdin=text.packed_refs(plan.refs).encode(),
-            timeout=_PROVISION_LIMIT_S,
-        )
+        environment = {
+            "GM_REPO": self.path,
+            "GM_BRANCH": plan.branch,
+            "GM_COMMIT": plan.commit or "",
+            "GM_CONFIG": _repository_config(plan),
+            "GM_ALTERNATES": "".join(f"{directory}\n" for directory in alternates),
+            "GM_PACK": await self._send(plan.bundle),
+        }
+        refs = text.packed_refs(plan.refs).encode()
+        making = self._git(self._machine, "provision", environment, stdin=refs, timeout=_PROVISION_LIMIT_S)
+        # It takes as long to come up as the checkout to be made.
+        result = (await both(making, observer.execute(":")))[0] if observer else await making
         if result.exit_code == 127:
             raise GitError(
                 f"there is no git in the machine {self._machine.id}: use an image or a root file system with git",
                 stderr=result.stderr,
             )
         _require(result, f"the checkout of {plan.branch!r} at {self.path} could not be made")
-        self._adopt_index = True
+        if observer is None:
+            self._adopt_index = True  # at the first snapshot: a step of its own would be a request of its own
+            return
+        self._begun = f"{_MARK}{secrets.token_hex(8)}"
+        place, known = await self._vantage()
+        await self._snapshot_step(
+            place, {**known, "GM_STEP": "prepare", "GM_ADOPT_INDEX": "yes", "GM_NEXT": self._begun}
+        )
+
+    @property
+    def is_prepared(self) -> bool:
+        """The state of all files is known from when the checkout was made."""
+        return bool(self._begun)
+
+    def begun(self, tree: str) -> None:
+        """The checkout as it was made has this tree, and the vault has it."""
+        self._marked = (self._begun, tree)
 
     async def snapshot(self, have: str, bases: Sequence[str] = (), *, edits: bool = False) -> Snapshot:
         """The working tree as a tree object. `have` is a tree that the host has.

@@ -146,6 +146,10 @@ answer_trouble() {
 }
 
 case "$GM_STEP" in
+    prepare) # before anybody else has touched the working tree
+        prepare
+        if [ -f "$GIT_DIR/index" ]; then echo "$GM_NEXT" > "$GIT_DIR/gm.index"; fi
+        ;;
     tree)
         [ -f "$GIT_DIR/config" ] || prepare
         add
