@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -24,6 +23,7 @@ HOME = "/home/user"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BOOT_LIMIT_S = 30.0
 END_LIMIT_S = 30.0
+_PYTHON = ("/usr/bin/python3", "-I", "-S")
 _GUEST = Path(__file__).with_name("guest.py").read_bytes()
 _ETC = {
     "passwd": b"root:x:0:0:root:/root:/bin/bash\nuser:x:1000:1000::/home/user:/bin/bash\n",
@@ -249,10 +249,9 @@ def _launch(control: int, info: int, said: int) -> subprocess.Popen[bytes]:
         fds.update({f"/etc/{name}": _memory(stack, content) for name, content in _ETC.items()})
         user = [] if os.geteuid() else ["setpriv", f"--reuid={MACHINE_UID}", f"--regid={MACHINE_UID}", "--clear-groups"]
         return subprocess.Popen(
-            [*user, shutil.which("bwrap") or "bwrap", *_options(fds, info), "--", "/usr/bin/python3", "-I", "-S"]
-            + ["/run/e2b/guest.py", str(control)],
+            [*user, "bwrap", *_options(fds, info), "--", *_PYTHON, "/run/e2b/guest.py", str(control)],
             # TMPDIR says whose it is to those who look for what a test run has left behind.
-            env={"PATH": os.defpath, "TMPDIR": tempfile.gettempdir()},
+            env={"PATH": PATH, "TMPDIR": tempfile.gettempdir()},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

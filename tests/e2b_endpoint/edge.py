@@ -250,9 +250,9 @@ class _Envd:
             text = "unauthorized access, please provide a valid access token or method signing if supported"
             await files.failed(FilesError(401, text))(scope, receive, send)
         elif path.startswith("/process.Process/"):
-            await self._sandbox.process_app(scope, receive, send)  # type: ignore[arg-type]  # asgiref's ASGI types
+            await self._sandbox.process_app(scope, receive, send)
         elif path.startswith("/filesystem.Filesystem/"):
-            await self._sandbox.filesystem_app(scope, receive, send)  # type: ignore[arg-type]  # the same
+            await self._sandbox.filesystem_app(scope, receive, send)
         else:
             await Response("404 page not found\n", 404)(scope, receive, send)
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tests.e2b_endpoint.box import GuestGone, GuestRefused
-from tests.e2b_endpoint.guest_api import DEFAULT_USER, HOMES, Guest, resolve
+from tests.e2b_endpoint.envd import DEFAULT_USER, HOMES, Guest, resolve
 
 CHUNK_BYTES = 64 * 1024
 _STATUS = {"not_found": 404, "invalid_argument": 400, "no_space": 507, "unauthenticated": 401}

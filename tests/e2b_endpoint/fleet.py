@@ -19,7 +19,9 @@ from e2b.envd.process.process_connect import ProcessASGIApplication
 
 from tests.e2b_endpoint.box import Box, GuestGone
 from tests.e2b_endpoint.clock import Clock, as_datetime
-from tests.e2b_endpoint.guest_api import FilesystemService, Guest, ProcessService
+from tests.e2b_endpoint.envd import Guest
+from tests.e2b_endpoint.filesystem_api import FilesystemService
+from tests.e2b_endpoint.process_api import ProcessService
 
 ENVD_VERSION = "0.6.13"
 MAX_LENGTH_S = 24 * 3600

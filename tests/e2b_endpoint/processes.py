@@ -14,6 +14,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from e2b.envd.process import process_pb as pb
 from protobuf import Oneof
@@ -270,21 +271,41 @@ def _selects(selector: pb.ProcessSelector | None, pid: int, tag: str | None) -> 
     return False
 
 
+def started(pid: int) -> pb.ProcessEvent:
+    event: Oneof[Literal["start"], pb.ProcessEvent.StartEvent] = Oneof("start", pb.ProcessEvent.StartEvent(pid=pid))
+    return pb.ProcessEvent(event=event)
+
+
+def ended(end: pb.ProcessEvent.EndEvent) -> pb.ProcessEvent:
+    event: Oneof[Literal["end"], pb.ProcessEvent.EndEvent] = Oneof("end", end)
+    return pb.ProcessEvent(event=event)
+
+
+def _keepalive() -> pb.ProcessEvent:
+    event: Oneof[Literal["keepalive"], pb.ProcessEvent.KeepAlive] = Oneof("keepalive", pb.ProcessEvent.KeepAlive())
+    return pb.ProcessEvent(event=event)
+
+
+def _data(data: pb.ProcessEvent.DataEvent) -> pb.ProcessEvent:
+    event: Oneof[Literal["data"], pb.ProcessEvent.DataEvent] = Oneof("data", data)
+    return pb.ProcessEvent(event=event)
+
+
 async def events(process: Process, keepalive_s: float) -> AsyncGenerator[pb.ProcessEvent, None]:
     """A command's story from now on: data as it comes, the end last, a sign of life when nothing comes."""
     subscription = process.subscribe()
     try:
-        yield pb.ProcessEvent(event=Oneof("start", pb.ProcessEvent.StartEvent(pid=process.pid)))
+        yield started(process.pid)
         while True:
             try:
                 data = await asyncio.wait_for(subscription.get(), keepalive_s)
             except TimeoutError:
-                yield pb.ProcessEvent(event=Oneof("keepalive", pb.ProcessEvent.KeepAlive()))
+                yield _keepalive()
                 continue
             if data is None:
                 break
-            yield pb.ProcessEvent(event=Oneof("data", data))
+            yield _data(data)
         if process.end is not None:
-            yield pb.ProcessEvent(event=Oneof("end", process.end))
+            yield ended(process.end)
     finally:
         process.unsubscribe(subscription)

@@ -1,92 +1,27 @@
-"""envd's Connect services on a sandbox, behind the SDK's own generated server stubs.
+"""process.Process on a sandbox, behind the SDK's own generated server stubs.
 
-Sources: e2b-dev/infra `packages/envd/internal/services/{process,filesystem}`; where a text matters to the SDK, it is
-envd's.
+Source: e2b-dev/infra `packages/envd/internal/services/process`; where a text matters to the SDK, it is envd's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import posixpath
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
-from connectrpc.request import RequestContext
-from e2b.envd.filesystem import filesystem_connect
-from e2b.envd.filesystem import filesystem_pb as fs
 from e2b.envd.process import process_connect
 from e2b.envd.process import process_pb as pb
 from protobuf import Oneof
-from protobuf.wkt import Timestamp
 
-from tests.e2b_endpoint.box import HOME, PATH, Box, GuestGone, GuestRefused, Order, Size
-from tests.e2b_endpoint.clock import GuestClock, RunningTime
-from tests.e2b_endpoint.processes import InputError, Process, Processes, events
+from tests.e2b_endpoint.box import PATH, GuestGone, GuestRefused, Order, Size
+from tests.e2b_endpoint.clock import RunningTime
+from tests.e2b_endpoint.envd import HOMES, Context, Guest, connect_error, resolve, user_of
+from tests.e2b_endpoint.processes import InputError, Process, ended, events, started
 
-DEFAULT_USER = "user"
-HOMES = {"user": HOME, "root": "/root"}
-"""Both are uid 1000 here: a deviation. bubblewrap gives a sandbox one user, and E2B's root owns nothing of ours."""
 DEFAULT_KEEPALIVE_S = 90.0
-
-
-@dataclass(slots=True)
-class Guest:
-    """What envd knows of the sandbox that it runs in."""
-
-    box: Box
-    env: dict[str, str]
-    clock: GuestClock = field(default_factory=GuestClock)
-    processes: Processes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.processes = Processes(self.box)
-
-
-def user_of(authorization: str | None) -> str:
-    """The user of a Basic header with an empty password (permissions/authenticate.go). Raises ConnectError."""
-    scheme, _, value = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return DEFAULT_USER
-    try:
-        name = base64.b64decode(value).decode().partition(":")[0]
-    except (binascii.Error, ValueError):
-        return DEFAULT_USER
-    if name not in HOMES:
-        raise ConnectError(Code.UNAUTHENTICATED, f"invalid username: '{name}'")
-    return name
-
-
-def resolve(path: str, user: str) -> str:
-    """permissions/path.go: ExpandAndResolve. Raises ConnectError."""
-    if path.startswith("~"):
-        if path[1:2] not in ("", "/", "\\"):
-            raise ConnectError(
-                Code.INVALID_ARGUMENT,
-                f"failed to expand path '' for user '{user}': cannot expand user-specific home dir",
-            )
-        path = posixpath.join(HOMES[user], path[1:].lstrip("/"))
-    if not path:
-        return HOME  # the template's default directory, whoever the user
-    if posixpath.isabs(path):
-        return path
-    return posixpath.normpath(posixpath.join(HOMES[user], path))
-
-
-def connect_error(error: GuestRefused | GuestGone) -> ConnectError:
-    if isinstance(error, GuestGone):
-        return ConnectError(Code.UNAVAILABLE, "the connection to the sandbox ended before the stream completed")
-    code = Code.RESOURCE_EXHAUSTED if error.code == "no_space" else Code(error.code)
-    return ConnectError(code, str(error))
-
-
-Context = RequestContext[Any, Any]
 
 
 class ProcessService(process_connect.Process):
@@ -107,12 +42,11 @@ class ProcessService(process_connect.Process):
     async def connect(self, request: pb.ConnectRequest, ctx: Context, /) -> AsyncGenerator[pb.ConnectResponse, None]:
         process = self._guest.processes.find(request.process)
         if process is None:
-            ended = self._guest.processes.find_ended(request.process)
-            if ended is None:
+            retained = self._guest.processes.find_ended(request.process)
+            if retained is None:
                 raise _no_such_process(request.process)
-            start = pb.ProcessEvent.StartEvent(pid=ended.pid)
-            yield pb.ConnectResponse(event=pb.ProcessEvent(event=Oneof("start", start)))
-            yield pb.ConnectResponse(event=pb.ProcessEvent(event=Oneof("end", ended.end)))
+            yield pb.ConnectResponse(event=started(retained.pid))
+            yield pb.ConnectResponse(event=ended(retained.end))
             return
         timeout = _timeout(ctx)
         deadline = None if timeout is None else RunningTime(self._guest.clock, timeout)
@@ -148,11 +82,11 @@ class ProcessService(process_connect.Process):
         process: Process | None = None
         async for message in request:
             match message.event:
-                case Oneof(field="start", value=start):
+                case Oneof(value=pb.StreamInputRequest.StartEvent() as start):
                     process = self._found(start.process)
-                case Oneof(field="data", value=data) if process is not None:
+                case Oneof(value=pb.StreamInputRequest.DataEvent() as data) if process is not None:
                     await _write(process, data.input)
-                case Oneof(field="keepalive"):
+                case Oneof(value=pb.StreamInputRequest.KeepAlive()):
                     pass
                 case _:
                     raise ConnectError(Code.UNIMPLEMENTED, f"invalid event type {message.event}")
@@ -253,57 +187,3 @@ def _no_such_process(selector: pb.ProcessSelector | None) -> ConnectError:
         case Oneof(field="tag", value=value):
             return ConnectError(Code.NOT_FOUND, f"process with tag {value} not found")
     return ConnectError(Code.UNIMPLEMENTED, "invalid input type")
-
-
-class FilesystemService(filesystem_connect.Filesystem):
-    """filesystem.Filesystem."""
-
-    def __init__(self, guest: Guest) -> None:
-        self._guest = guest
-
-    async def stat(self, request: fs.StatRequest, ctx: Context, /) -> fs.StatResponse:
-        return fs.StatResponse(entry=entry_info((await self._ask(ctx, "stat", path=request.path))["entry"]))
-
-    async def make_dir(self, request: fs.MakeDirRequest, ctx: Context, /) -> fs.MakeDirResponse:
-        return fs.MakeDirResponse(entry=entry_info((await self._ask(ctx, "make_dir", path=request.path))["entry"]))
-
-    async def move(self, request: fs.MoveRequest, ctx: Context, /) -> fs.MoveResponse:
-        answer = await self._ask(ctx, "move", source=request.source, destination=request.destination)
-        return fs.MoveResponse(entry=entry_info(answer["entry"]))
-
-    async def list_dir(self, request: fs.ListDirRequest, ctx: Context, /) -> fs.ListDirResponse:
-        user = user_of(ctx.request_headers.get("authorization"))
-        answer = await self._asked("list", path=resolve(request.path, user), depth=request.depth or 1)
-        return fs.ListDirResponse(entries=[entry_info(entry) for entry in answer["entries"]])
-
-    async def remove(self, request: fs.RemoveRequest, ctx: Context, /) -> fs.RemoveResponse:
-        await self._ask(ctx, "remove", path=request.path)
-        return fs.RemoveResponse()
-
-    async def _ask(self, ctx: Context, op: str, **paths: str) -> dict[str, Any]:
-        user = user_of(ctx.request_headers.get("authorization"))
-        return await self._asked(op, **{name: resolve(path, user) for name, path in paths.items()})
-
-    async def _asked(self, op: str, **fields: object) -> dict[str, Any]:
-        try:
-            return await self._guest.box.ask(op, **fields)
-        except (GuestRefused, GuestGone) as error:
-            raise connect_error(error) from error
-
-
-def entry_info(entry: dict[str, Any]) -> fs.EntryInfo:
-    seconds, nanoseconds = divmod(entry["modified_ns"], 1_000_000_000)
-    return fs.EntryInfo(
-        name=entry["name"],
-        type=fs.FileType(entry["type"]),
-        path=entry["path"],
-        size=entry["size"],
-        mode=entry["mode"],
-        permissions=entry["permissions"],
-        owner=entry["owner"],
-        group=entry["group"],
-        modified_time=Timestamp(seconds=seconds, nanos=nanoseconds),
-        symlink_target=entry.get("symlink_target"),
-        metadata=entry["metadata"],
-        is_symlink=entry.get("is_symlink", False),
-    )
