@@ -14,6 +14,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from email.utils import formatdate
+from urllib.parse import quote
 
 from connectrpc.errors import ConnectError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -96,7 +97,8 @@ async def download(guest: Guest, request: Request) -> Response:
     found, fd = await _open(guest, "read", path)
     headers = {
         "Vary": "Accept-Encoding",
-        "Content-Disposition": f'inline; filename="{posixpath.basename(path)}"',
+        # As Go's mime.FormatMediaType writes a name that a header cannot hold as it is.
+        "Content-Disposition": f"inline; filename*=utf-8''{quote(posixpath.basename(path))}",
     }
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     if _wants_gzip(request):
