@@ -371,11 +371,9 @@ class E2BMachine(Machine):
             await self._ask("write_bytes()", lambda: self._sandbox.files.write(where, files.chunks(kept)))
 
     async def list_files(self, path: str) -> builtins.list[str]:
+        # The SDK's listing leaves out what it knows no type for, dangling links for example.
         self._require(MachineState.RUNNING, "list_files()")
-        where = await self._absolute(path)
-        with files.named(path, directory=True):
-            entries = await self._ask("list_files()", lambda: self._sandbox.files.list(where))
-        return sorted(entry.name for entry in entries)
+        return files.listed(await self.execute(files.listing(path), ExecuteOptions(max_output_bytes=None)), path)
 
     # --- what commands and the lease need of it ---------------------------------------------------------------
 

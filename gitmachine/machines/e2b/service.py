@@ -100,7 +100,7 @@ def translated(what: str, error: BaseException) -> GitMachineError:
             return FileError(f"{said}; free some space in the machine")
         case "TemplateException" | "InvalidArgumentException" | "NotFoundException" | "FileNotFoundException":
             return MachineError(said)
-    if "not a directory" in str(error) or "is a directory" in str(error):
+    if any(words in str(error) for words in ("not a directory", "is a directory", "path is a file")):
         return MachineError(said)
     status = getattr(error, "status_code", None)
     if name == "SandboxException" and _is_final(status, str(error)):

@@ -102,7 +102,7 @@ class Answer:
 _KILL = (
     _job.KILL_TREE
     + """
-job=$HOME/.gitmachine/run/$1
+id=$1 job=$HOME/.gitmachine/run/$1
 mkdir -p -- "$HOME/.gitmachine/run"
 mkdir -m 700 -- "$job" 2>/dev/null
 : >"$job/killed"
