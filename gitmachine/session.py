@@ -28,6 +28,7 @@ from gitmachine.errors import (
 from gitmachine.git.branch import CommitOutcome, SessionBranch
 from gitmachine.git.capturing import Captured
 from gitmachine.git.chain import Draft, HistoryEntry
+from gitmachine.git.looking import Looked
 from gitmachine.git.remote import redact
 from gitmachine.machine import Machine
 from gitmachine.observers import Observers
@@ -143,9 +144,9 @@ class Session:
         self.record = self.record.model_copy(update={"state": state, "updated_at": datetime.now(UTC)})
         await asyncio.to_thread(self.store.save, self.record)
 
-    async def capture(self, draft: Draft | None = None) -> Captured:
+    async def capture(self, draft: Draft | None = None, looked: Looked | None = None) -> Captured:
         """Files and history into the vault; with `draft` an entry into the session's history, too."""
-        captured = await self.branch.capture(draft)
+        captured = await self.branch.capture(draft, looked=looked)
         if captured.changed:
             await self.tell(ev.Checkpointed(sha=captured.checkpoint, tree=captured.tree))
         if captured.history.unreadable is not None:
@@ -244,10 +245,14 @@ class Session:
         chosen = options.execute_options()
         limit = chosen.max_output_bytes
         keeper = OutputKeeper(self.store.output_path(call), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
-        result = await self.machine.execute(command, chosen if limit is None else keeper.attach(chosen))
+        kept = chosen if limit is None else keeper.attach(chosen)
+        if self.config.checkpoint == "command":
+            result, looked = await self.branch.run(command, kept)
+        else:
+            result, looked = await self.machine.execute(command, kept), None
         result = keeper.finish(result)
         draft = self.draft("command", command, result, started, options.actor)
-        entry = await self._checkpoint_after(draft)
+        entry = await self._checkpoint_after(draft, looked)
         await self._tell_end(call, entry)
         return result
 
@@ -282,12 +287,12 @@ class Session:
             )
         )
 
-    async def _checkpoint_after(self, draft: Draft) -> HistoryEntry:
+    async def _checkpoint_after(self, draft: Draft, looked: Looked | None) -> HistoryEntry:
         async with self.capturing():
             if self.config.checkpoint != "command":
                 return await self.branch.record(draft)
             try:
-                entry = (await self.capture(draft)).entry
+                entry = (await self.capture(draft, looked)).entry
                 if self.machine.capabilities.shares_host_kernel:
                     await self.settle()  # elsewhere it would cost a request at each command
             except CaptureFailed as error:

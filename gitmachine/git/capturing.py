@@ -6,7 +6,7 @@ Everything goes one way round: out of the machine come objects and names of obje
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,10 +14,12 @@ from typing import TypeVar
 from gitmachine.errors import GitError
 from gitmachine.git import text
 from gitmachine.git.chain import Chain, Draft, Effect, HistoryEntry
-from gitmachine.git.checkout import Checkout, History, Snapshot
+from gitmachine.git.checkout import Checkout, History, Provision, Snapshot
 from gitmachine.git.guard import Guard
+from gitmachine.git.looking import Looked, Proposal
 from gitmachine.git.vault import Vault
-from gitmachine.types import GitIdentity
+from gitmachine.machine import Step
+from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -65,6 +67,7 @@ class Captures:
         self._owner = owner
         self.chain = Chain(vault, self.ref("history"), owner.identity)
         self._known = ""
+        self._early: Looked | None = None
         self._trees: dict[str, str] = {}
 
     @property
@@ -91,15 +94,17 @@ class Captures:
 
     # --- machine to vault -------------------------------------------------------------------------------
 
-    async def capture(self, draft: Draft | None = None, *, files_only: bool = False) -> Captured:
+    async def capture(
+        self, draft: Draft | None = None, *, files_only: bool = False, looked: Looked | None = None
+    ) -> Captured:
         """Brings files and history into the vault. Raises CaptureFailed, Quarantined, VaultError.
 
         Nothing in the machine's repository changes. With `draft` the session's history gets an entry, in the same
-        transaction. `files_only` leaves the machine's repository unread.
+        transaction. `files_only` leaves the machine's repository unread. `looked` is what the machine has said already.
         """
         refs = await self.refs()
-        have = await self._tree(refs.get("files") or refs.get("base"))
-        snapshot, history = await self._look(have, refs, files_only=files_only)
+        have = await self._have(refs)
+        snapshot, history = await self._look(have, refs, files_only=files_only, looked=looked)
         tip = await self._tip(history.refs.get(f"refs/heads/{self._owner.branch}"), refs)
         tree, checkpoint = await both(
             self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
@@ -142,12 +147,62 @@ class Captures:
         if sha is not None or _UNAPPLIED in await self.refs():
             await self._vault.update_refs({self.ref(_UNAPPLIED): sha})
 
-    async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
+    # --- one request for several things, on a machine that can do that ----------------------------------
+
+    async def provision(self, plan: Provision) -> None:
+        """Makes the checkout; what the first capture asks comes with it. Raises as `Checkout.provision`."""
+        if not self._compound:
+            await self._checkout.provision(plan)
+            return
+        refs = await self.refs()
+        steps = await self._questions(refs, fresh=True)
+        self._early = Looked.read(refs, await self._checkout.provision(plan, steps))
+
+    async def run(self, command: str, options: ExecuteOptions) -> tuple[ExecutionResult, Looked | None]:
+        """Runs a command; what the capture after it asks comes with the result. None where it does not."""
+        if not self._compound:
+            return await self._checkout.machine.execute(command, options), None
+        refs = await self.refs()
+        result, answers = await self._checkout.machine.execute_then(command, options, await self._questions(refs))
+        return result, Looked.read(refs, answers)
+
+    async def look(self, proposal: Proposal | None = None) -> Looked | None:
+        """What a capture asks, and a commit if there is something to commit. None where that is not one request."""
+        if not self._compound:
+            return None
+        refs = await self.refs()
+        steps = await self._questions(refs)
+        if proposal is not None:
+            steps.append(proposal.step(self._checkout.path, await self._checkout.shadow()))
+        _, answers = await self._checkout.machine.execute_then(":", ExecuteOptions(), steps)
+        return Looked.read(refs, answers)
+
+    @property
+    def _compound(self) -> bool:
+        return self._checkout.machine.capabilities.compound
+
+    async def _questions(self, refs: dict[str, str], *, fresh: bool = False) -> list[Step]:
+        snapshot = await self._checkout.snapshot_step(await self._have(refs), fresh=fresh)
+        return [snapshot, self._checkout.history_step(self._known, _bases(refs))]
+
+    async def _look(
+        self, have: str, refs: dict[str, str], *, files_only: bool, looked: Looked | None
+    ) -> tuple[Snapshot, History]:
+        looked, self._early = looked or self._early, None
         if files_only:
             return await self._checkout.snapshot(have), History(state=self._known)
-        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
-        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
+        if looked is None or not looked.fits(refs):
+            looked = await self.look()
+        if looked is not None:
+            step = self._checkout.history_step(self._known, _bases(refs))
+            answers = self._checkout.snapshot_of(have, looked.snapshot), self._checkout.history_of(step, looked.history)
+        else:
+            answers = self._checkout.snapshot(have), self._checkout.history(self._known, _bases(refs))
+        snapshot, history = await both(*answers)
         return snapshot, await self._take_history(history, refs)
+
+    async def _have(self, refs: dict[str, str]) -> str:
+        return await self._tree(refs.get("files") or refs.get("base"))
 
     async def _take_files(self, snapshot: Snapshot) -> str:
         if snapshot.pack is not None:
@@ -197,6 +252,10 @@ class Captures:
                 self._trees.clear()
             self._trees[commit] = await self._vault.tree_of(commit)
         return self._trees[commit]
+
+
+def _bases(refs: Mapping[str, str]) -> list[str]:
+    return [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
 
 
 def _vault_name(machine_ref: str) -> str:

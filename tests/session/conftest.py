@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from gitmachine import GitMachine, LocalMachine, Machine, MachineState
+from gitmachine import E2BMachine, GitMachine, LocalMachine, Machine, MachineState
 from gitmachine.errors import GitMachineError
 from tests.providers.plain import PlainMachine
+from tests.support.e2b import e2b, e2b_endpoint
 from tests.support.git_server import TOKEN, GitServer, Repository, git_server
 
-__all__ = ["git_server"]
+__all__ = ["e2b", "e2b_endpoint", "git_server"]
 
 MachineMaker = Callable[[], Machine]
 
@@ -25,9 +26,11 @@ class Opener(Protocol):
     async def __call__(self, repository: str | Repository | None = None, **options: Any) -> GitMachine: ...
 
 
-@pytest.fixture(params=[LocalMachine, PlainMachine], ids=["local", "ten_members"])
+@pytest.fixture(params=[LocalMachine, PlainMachine, E2BMachine], ids=["local", "ten_members", "e2b"])
 def make_machine(request: pytest.FixtureRequest) -> MachineMaker:
     maker: MachineMaker = request.param
+    if maker is E2BMachine:
+        request.getfixturevalue("e2b")
     return maker
 
 
