@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hmac
 import json
 import socket
 import struct
+import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -23,9 +25,17 @@ from tests.e2b_endpoint.fleet import Fleet, Refused, Sandbox
 from tests.e2b_endpoint.recording import Recorded
 
 ENVD_PORT = "49983"
+DELIVERY_LIMIT_S = 5.0
+_POLL_S = 0.001
+_SIOCOUTQ = 0x5411
 _STREAMS = ("/process.Process/Start", "/process.Process/Connect", "/filesystem.Filesystem/WatchDir")
 _STREAMED_IN = "/process.Process/StreamInput"
 Message = MutableMapping[str, Any]
+
+
+def _unacked(raw: socket.socket) -> int:
+    """tcp(7): bytes that the other side's kernel has not confirmed."""
+    return int.from_bytes(fcntl.ioctl(raw.fileno(), _SIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 class Exchange:
@@ -41,6 +51,7 @@ class Exchange:
         self._whole = False
         self._replayed = False
         self._cut = False
+        self._complete = False
         self._sent = 0
         self._held: Message | None = None
 
@@ -78,13 +89,13 @@ class Exchange:
             case Reset("after"):
                 if message["type"] == "http.response.body" and not message.get("more_body", False):
                     self.reset()
-            case Drop(limit):
-                await self._send_up_to(limit, message, complete=False)
-            case Truncate(limit):
-                await self._send_up_to(limit, message, complete=True)
+            case Drop() | Truncate() as fault:
+                await self._send_up_to(fault, message)
             case _:
                 if message["type"] == "http.response.start":
                     self.recorded.status = message["status"]
+                else:
+                    self._complete = not message.get("more_body", False)
                 await self._send(message)
 
     def reset(self) -> None:
@@ -96,31 +107,40 @@ class Exchange:
         self._transport.abort()
 
     def drop(self) -> None:
-        """The end of the connection, after what has been sent."""
-        self._cut = True
-        self._transport.close()
+        """The end of the connection, after what has been sent; not of one that may have its next request already."""
+        if not self._complete:
+            self._cut = True
+            self._transport.close()
 
-    async def _send_up_to(self, limit: int, message: Message, *, complete: bool) -> None:
+    async def _send_up_to(self, fault: Drop | Truncate, message: Message) -> None:
         if message["type"] == "http.response.start":
             # A length that is not kept would be an error of ours; without it the body is sent in chunks.
             headers = [(name, value) for name, value in message["headers"] if name.lower() != b"content-length"]
             self._held = {**message, "headers": headers}
             return
         body = bytes(message.get("body", b""))
-        left = limit - self._sent
-        final = not message.get("more_body", False)
-        if len(body) < left and not final:
+        left = fault.after_bytes - self._sent
+        self._sent += len(body)
+        if len(body) < left and message.get("more_body", False):
             await self._begin()
-            self._sent += len(body)
             await self._send(message)
             return
+        complete = isinstance(fault, Truncate)
         if complete or left > 0:
             await self._begin()
             await self._send({"type": "http.response.body", "body": body[:left], "more_body": not complete})
-        self._sent += len(body[:left])
-        if not complete:
-            self.drop()
-        self._cut = True
+        if isinstance(fault, Drop):
+            await self._delivered()
+            self.reset() if fault.how == "reset" else self.drop()
+        self._cut = self._complete = True
+
+    async def _delivered(self) -> None:
+        """Waits until the client's kernel has all that was sent: a reset throws away what has not arrived."""
+        raw = self._transport.get_extra_info("socket")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_LIMIT_S):
+                while not self._transport.is_closing() and (self._transport.get_write_buffer_size() or _unacked(raw)):
+                    await asyncio.sleep(_POLL_S)
 
     async def _begin(self) -> None:
         if self._held is not None:

@@ -31,9 +31,14 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The connection ends in the middle of the answer, after so many bytes of its body; the work goes on."""
+    """The connection ends in the middle of the answer, after so many bytes of its body; the work goes on.
+
+    `how`: by a reset, or closed without an error. To the SDK these are two things: a ConnectError when the sandbox
+    still answers, and a SandboxUnreachableException.
+    """
 
     after_bytes: int
+    how: Literal["reset", "close"] = "reset"
 
 
 @dataclass(frozen=True, slots=True)

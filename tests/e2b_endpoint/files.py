@@ -20,6 +20,7 @@ from connectrpc.errors import ConnectError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from tests.e2b_endpoint.box import GuestGone, GuestRefused
 from tests.e2b_endpoint.envd import DEFAULT_USER, HOMES, Guest, resolve
@@ -103,7 +104,7 @@ async def download(guest: Guest, request: Request) -> Response:
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     if _wants_gzip(request):
         headers["Content-Encoding"] = "gzip"
-        return StreamingResponse(_gzipped(_chunks(fd, None)), headers=headers, media_type=kind)
+        return _Download(fd, _gzipped(_chunks(fd, None)), 200, headers, kind)
     headers["Last-Modified"] = formatdate(found["modified_ns"] / 1e9, usegmt=True)
     headers["Accept-Ranges"] = "bytes"
     size = found["size"]
@@ -112,7 +113,21 @@ async def download(guest: Guest, request: Request) -> Response:
         headers["Content-Range"] = f"bytes {begin}-{begin + length - 1}/{size}"
     headers["Content-Length"] = str(length)
     os.lseek(fd, begin, os.SEEK_SET)
-    return StreamingResponse(_chunks(fd, length), status, headers=headers, media_type=kind)
+    return _Download(fd, _chunks(fd, length), status, headers, kind)
+
+
+class _Download(StreamingResponse):
+    """Closes the file, however it ends."""
+
+    def __init__(self, fd: int, content: AsyncIterator[bytes], status: int, headers: dict[str, str], kind: str) -> None:
+        super().__init__(content, status, headers, kind)
+        self._fd = fd
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._fd)
 
 
 def _wants_gzip(request: Request) -> bool:
@@ -134,16 +149,11 @@ def _range(header: str | None, size: int) -> tuple[int, int, int]:
 
 
 async def _chunks(fd: int, length: int | None) -> AsyncIterator[bytes]:
-    """What is left of a file, which is closed; at most `length` bytes."""
-    try:
-        left = length
-        while (left is None or left > 0) and (
-            data := os.read(fd, CHUNK_BYTES if left is None else min(left, CHUNK_BYTES))
-        ):
-            left = None if left is None else left - len(data)
-            yield data
-    finally:
-        os.close(fd)
+    """What is left of a file, at most `length` bytes."""
+    left = length
+    while (left is None or left > 0) and (data := os.read(fd, CHUNK_BYTES if left is None else min(left, CHUNK_BYTES))):
+        left = None if left is None else left - len(data)
+        yield data
 
 
 async def _gzipped(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -65,5 +65,5 @@ def entry_info(entry: dict[str, Any]) -> fs.EntryInfo:
         modified_time=Timestamp(seconds=seconds, nanos=nanoseconds),
         symlink_target=entry.get("symlink_target"),
         metadata=entry["metadata"],
-        is_symlink=entry.get("is_symlink", False),
+        # envd 0.6.13 does not set `is_symlink` yet (services/filesystem/utils.go); later ones do.
     )

@@ -123,7 +123,7 @@ class Process:
         """Raises GuestGone, GuestRefused."""
         if number in (signal.SIGKILL, signal.SIGTERM):
             self._output_cancelled.set()
-        await self._box.ask("signal", pid=self.pid, signal=number)
+        await self._box.ask("signal", pid=self.pid, signal=int(number))
 
     async def write(self, data: bytes, *, terminal: bool) -> None:
         """Returns when all of it is in the pipe. Raises InputError."""
@@ -188,6 +188,7 @@ class Process:
             os.close(fd)
 
     def _close_streams(self) -> None:
+        self._child.conversation.close()
         self._close_input()
         for fd in self._child.outputs.values():
             os.close(fd)

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tests.e2b_endpoint import faults
 from tests.e2b_endpoint.edge import Edge
+from tests.e2b_endpoint.fleet import Fleet
 from tests.e2b_endpoint.recording import Recorded
 
 START_LIMIT_S = 30.0
@@ -32,13 +33,19 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, started: threading.Event) -> None:
+    def __init__(self, config: uvicorn.Config, fleet: Fleet, started: threading.Event) -> None:
         super().__init__(config)
+        self._fleet = fleet
         self._told = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._told.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # The sandboxes first: with them end the streams that it would wait for.
+        await self._fleet.close()
+        await super().shutdown(sockets)
 
 
 class E2BEndpoint:
@@ -121,6 +128,10 @@ class E2BEndpoint:
         """Ends a sandbox's lease now."""
         self._call(self._edge.fleet.expire(sandbox_id))
 
+    def kill(self, sandbox_id: str) -> None:
+        """Ends a sandbox, without a request."""
+        self._call(self._edge.fleet.kill(sandbox_id))
+
     def limit_length(self, seconds: float) -> None:
         """The longest that an instance may run, from now on; 24 hours at first."""
         self._edge.fleet.max_length_s = seconds
@@ -161,11 +172,10 @@ class E2BEndpoint:
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,
         )
-        self._server = _Server(config, self._started)
+        self._server = _Server(config, self._edge.fleet, self._started)
         leases = asyncio.create_task(self._edge.fleet.watch_leases())
         try:
             await self._server.serve([self._socket])
         finally:
             leases.cancel()
             await asyncio.gather(leases, return_exceptions=True)
-            await self._edge.fleet.close()
