@@ -180,6 +180,14 @@ class Recovered(Event):
     """Its files were still there, and all of them were brought out."""
 
 
+class MachineLost(Event):
+    """The machine ended under the session. `GitMachine.reopen` goes on in a new one, from the last checkpoint."""
+
+    name = "machine_lost"
+    machine: str | None = None
+    reason: str
+
+
 class CaptureIncomplete(Event):
     """The files are safe, but something beside them could not be brought out."""
 

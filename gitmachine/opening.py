@@ -157,6 +157,7 @@ async def _bring_up(
     earlier: SessionRecord | None,
     found: Salvage | None,
 ) -> Session:
+    machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
     # Neither needs the other, and both take their time.
     (remote, offline), _ = await both(_fetch(vault, earlier), machine.start())
@@ -194,6 +195,7 @@ async def _bring_up_fork(
     remote: RemoteState,
 ) -> Session:
     entry = origin.entry
+    machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
     shared = await machine.share_objects(origin.shared) if origin.shared else None
     await machine.start()

@@ -18,6 +18,7 @@ from gitmachine.config import SessionConfig
 from gitmachine.errors import (
     CaptureFailed,
     GitError,
+    MachineLost,
     ProcessNotFound,
     PushHeld,
     PushRejected,
@@ -76,6 +77,8 @@ class Session:
     """Never to be written into the history, in any spelling."""
     offline: bool = False
     """The remote was out of reach when the session was opened."""
+    lost: bool = False
+    """The machine has ended under the session, and that was told."""
 
     # --- whose turn it is -------------------------------------------------------------------------------
 
@@ -85,7 +88,7 @@ class Session:
         require(self.machine.state, [MachineState.RUNNING], call)
         deadline = time.monotonic() + self.config.lock_timeout
         while True:
-            async with self.store.lock.shared(max(0.0, deadline - time.monotonic())):
+            async with self.store.lock.shared(max(0.0, deadline - time.monotonic())), self.noticing():
                 if self.machine.state is MachineState.RUNNING:
                     yield
                     return
@@ -99,6 +102,7 @@ class Session:
         require(self.machine.state, [MachineState.RUNNING, MachineState.PAUSED], call)
         async with (
             self.store.lock.exclusive(self.config.lock_timeout),
+            self.noticing(),
             self._while_running(call),
             self.capturing(),
         ):
@@ -111,11 +115,22 @@ class Session:
         async with self.store.lock.shared(self.config.lock_timeout):
             # Asked with the lock held: before, the machine may have been running only for somebody's operation.
             if self.machine.state is MachineState.RUNNING:
-                async with self.capturing():
+                async with self.noticing(), self.capturing():
                     yield
                 return
         async with self.alone(call):
             yield
+
+    @asynccontextmanager
+    async def noticing(self) -> AsyncIterator[None]:
+        """While it is held, the end of the machine is told, once, to those who watch the session."""
+        try:
+            yield
+        except MachineLost as error:
+            if not self.lost:
+                self.lost = True
+                await self.tell(ev.MachineLost(machine=self.machine.id, reason=str(error)))
+            raise
 
     def capturing(self) -> AbstractAsyncContextManager[None]:
         """Held while the working tree is read and the history written."""
@@ -203,7 +218,7 @@ class Session:
 
     async def freeze(self, message: str) -> None:
         """The last capture, then the pause. Raises CaptureFailed, VaultError, and leaves the machine running."""
-        async with self.store.lock.exclusive(self.config.lock_timeout):
+        async with self.store.lock.exclusive(self.config.lock_timeout), self.noticing():
             require(self.machine.state, [MachineState.RUNNING], "pause()")
             async with self.capturing(), self.machine.quiet():
                 await self.make_durable(message)
@@ -212,7 +227,7 @@ class Session:
             await self.tell(ev.Paused())
 
     async def thaw(self) -> None:
-        async with self.store.lock.exclusive(self.config.lock_timeout):
+        async with self.store.lock.exclusive(self.config.lock_timeout), self.noticing():
             require(self.machine.state, [MachineState.PAUSED], "resume()")
             await self.machine.resume()
             await self.note(MachineState.RUNNING)
