@@ -20,6 +20,7 @@ from tests.e2b_endpoint.faults import (
     on,
 )
 from tests.e2b_endpoint.recording import Recorded, holding
+from tests.e2b_endpoint.separate import SeparateEndpoint
 from tests.e2b_endpoint.server import E2BEndpoint
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Recorded",
     "Reset",
     "Script",
+    "SeparateEndpoint",
     "Stall",
     "Truncate",
     "at",

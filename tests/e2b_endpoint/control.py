@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.e2b_endpoint.box import GuestGone
 from tests.e2b_endpoint.fleet import Fleet, Refused, Sandbox
 
 MAX_PAGE = 100
@@ -55,6 +56,8 @@ class Control:
                 return await handler(request)
             except Refused as error:
                 return refusal(error)
+            except GuestGone as error:
+                return refusal(Refused(500, f"{error}"))
 
         return Route(path, checked, methods=[method])
 

@@ -121,8 +121,9 @@ class Exchange:
         body = bytes(message.get("body", b""))
         left = fault.after_bytes - self._sent
         self._sent += len(body)
-        if len(body) < left and message.get("more_body", False):
+        if len(body) < left:  # all of it, if this is the end: then there is nothing to spoil
             await self._begin()
+            self._complete = not message.get("more_body", False)
             await self._send(message)
             return
         complete = isinstance(fault, Truncate)
@@ -166,10 +167,19 @@ class Edge:
         self.requests: list[Recorded] = []
         self.script: faults.Script = faults.nothing
         self.latency_s = 0.0
+        self.failures: list[Exception] = []
+        """Errors of the endpoint itself."""
         self._control: ASGIApp = Control(self.fleet, api_key).app
         self._open: dict[str, set[Exchange]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._take(scope, receive, send)
+        except Exception as error:
+            self.failures.append(error)
+            raise
+
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         recorded = Recorded(
             index=len(self.requests),
             method=scope["method"],

@@ -76,8 +76,9 @@ class E2BEndpoint:
         self._server.should_exit = True
         self._thread.join(CALL_LIMIT_S)
         assert not self._thread.is_alive(), "the E2B endpoint does not end"
-        if self._failed is not None:
-            raise RuntimeError("the E2B endpoint failed") from self._failed
+        failure = self._failed or next(iter(self._edge.failures), None)
+        if failure is not None:
+            raise RuntimeError("the E2B endpoint failed") from failure
 
     @property
     def url(self) -> str:
@@ -167,6 +168,7 @@ class E2BEndpoint:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="critical",  # it tells of every answer that a fault has cut off; our own errors end the block
             access_log=False,
             backlog=_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -198,7 +198,7 @@ async def test_the_end_of_an_endpoint_is_the_end_of_its_sandboxes(session_dir: P
         running, paused = [await there.AsyncSandbox.create() for _ in range(2)]
         mark = f"mark-{running.sandbox_id}"
         for sandbox in (running, paused):
-            await sandbox.commands.run(f": {mark}; sleep 1000", background=True, timeout=0)
+            await sandbox.commands.run(f": {mark}; sleep 1000; :", background=True, timeout=0)
         await paused.pause()
         assert states_of(mark)
     assert until(lambda: not states_of(mark), LIMIT_S)
