@@ -25,7 +25,7 @@ from gitmachine.errors import (
 )
 from gitmachine.machine import Machine, Step
 from gitmachine.machines.command import collect
-from gitmachine.machines.e2b import files, service
+from gitmachine.machines.e2b import files, leavings, service
 from gitmachine.machines.e2b.command import SupervisedCommand
 from gitmachine.machines.e2b.host import host_name
 from gitmachine.machines.e2b.lease import Lease
@@ -133,8 +133,24 @@ class E2BMachine(Machine):
             if await machine.refresh() is MachineState.RUNNING:
                 await machine._attach()
         except MachineLost as error:
-            raise MachineNotFound(f"there is no sandbox {sandbox_id!r} at E2B, or its lease has run out") from error
+            raise _not_found(sandbox_id) from error
         return machine
+
+    @classmethod
+    async def seen(cls, sandbox_id: str) -> Self:
+        """As `connect`, but the sandbox's lease stays as it is until something is done with it."""
+        machine = cls()
+        machine._id = sandbox_id
+        try:
+            await machine.refresh()
+        except MachineLost as error:
+            raise _not_found(sandbox_id) from error
+        return machine
+
+    @classmethod
+    async def list(cls, **options: Any) -> builtins.list[leavings.Left]:
+        """The sandboxes that this host has made, running or paused. `options` are the constructor's."""
+        return await leavings.sandboxes(cls(**options)._options.api_params())
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -207,7 +223,7 @@ class E2BMachine(Machine):
             await asyncio.sleep(_SETTLE_S)
         try:
             # False says that it is paused already.
-            await self._ask("pause()", lambda: self._sandbox.pause(**self._options.api_params()))
+            await self._service("pause()", "pause")
         except MachineError:
             await self.refresh()
             if self._state is not MachineState.PAUSED:
@@ -270,15 +286,14 @@ class E2BMachine(Machine):
         self._require(MachineState.RUNNING, "set_timeout()")
         self._options = replace(self._options, timeout=seconds)
         await self._let_go()
-        await self._ask("set_timeout()", lambda: self._sandbox.set_timeout(seconds))
+        await self._service("set_timeout()", "set_timeout", seconds)
         self._hold()
 
     async def get_info(self) -> Any:
         """The SDK's SandboxInfo: template, metadata, times, state, resources."""
         if self._id is None:
             raise StateError("there is no sandbox yet: start() the machine first")
-        sdk = await service.load()
-        params = self._options.api_params()
+        sdk, params = await service.load(), self._options.api_params()
         return await ask(f"get_info() of {self._id}", lambda: sdk.AsyncSandbox.get_info(self._id, **params))
 
     async def is_running(self) -> bool:
@@ -346,7 +361,7 @@ class E2BMachine(Machine):
         self._require(MachineState.RUNNING, "read_bytes()")
         where = await self._absolute(path)
         with files.named(path):
-            return bytes(await self._ask("read_bytes()", lambda: self._sandbox.files.read(where, format="bytes")))
+            return bytes(await self._ask("read_bytes()", lambda box: box.files.read(where, format="bytes")))
 
     async def write_file(self, path: str, content: str | bytes) -> None:
         self._require(MachineState.RUNNING, "write_file()")
@@ -355,7 +370,7 @@ class E2BMachine(Machine):
         with files.named(path):
             await self._ask(
                 "write_file()",
-                lambda: self._sandbox.files.write(where, data if len(data) <= _WHOLE_BYTES else files.pieces(data)),
+                lambda box: box.files.write(where, data if len(data) <= _WHOLE_BYTES else files.pieces(data)),
             )
 
     async def write_bytes(self, path: str, content: bytes | AsyncIterator[bytes]) -> None:
@@ -368,7 +383,7 @@ class E2BMachine(Machine):
         with await asyncio.to_thread(tempfile.TemporaryFile) as kept, files.named(path):
             async for chunk in content:
                 await asyncio.to_thread(kept.write, chunk)
-            await self._ask("write_bytes()", lambda: self._sandbox.files.write(where, files.chunks(kept)))
+            await self._ask("write_bytes()", lambda box: box.files.write(where, files.chunks(kept)))
 
     async def list_files(self, path: str) -> builtins.list[str]:
         # The SDK's listing leaves out what it knows no type for, dangling links for example.
@@ -383,6 +398,8 @@ class E2BMachine(Machine):
             await self._runs.wait()
         if self._state is not MachineState.RUNNING:
             raise self._lost()
+        if self._sandbox is None:
+            await self._attach()
         return self._sandbox
 
     async def look(self, *, begun: bool) -> None:
@@ -392,10 +409,9 @@ class E2BMachine(Machine):
 
     async def kill(self, request: Request) -> None:
         """Ends the command of a request with all its processes."""
-        sandbox = await self.sandbox()
 
-        async def run() -> Any:
-            handle = await sandbox.commands.run(request.kill(), background=True, timeout=0)
+        async def run(box: Any) -> Any:
+            handle = await box.commands.run(request.kill(), background=True, timeout=0)
             return await handle.wait()
 
         await self._ask("the kill of a command", run)
@@ -414,7 +430,7 @@ class E2BMachine(Machine):
         if self._state is not MachineState.RUNNING or seconds < 1:
             return None
         try:
-            await self._ask("the lease", lambda: self._sandbox.set_timeout(seconds))
+            await self._service("the lease", "set_timeout", seconds)
         except MachineLost:
             return None
         return seconds / 2 if seconds == self._options.timeout else None
@@ -473,8 +489,19 @@ class E2BMachine(Machine):
         self._state = MachineState.STOPPED
         self._runs.set()
 
-    async def _ask(self, what: str, call: Callable[[], Any]) -> Any:
-        """A call that may be repeated; one that finds the sandbox not running asks why."""
+    async def _service(self, what: str, method: str, *arguments: Any) -> Any:
+        """A call of the control plane about this sandbox."""
+        sdk, params = await service.load(), self._options.api_params()
+        call = getattr(sdk.AsyncSandbox, method)
+        return await self._checked(what, lambda: call(self._id, *arguments, **params))
+
+    async def _ask(self, what: str, call: Callable[[Any], Any]) -> Any:
+        """A call that goes into the sandbox and may be repeated."""
+        sandbox = await self.sandbox()
+        return await self._checked(what, lambda: call(sandbox))
+
+    async def _checked(self, what: str, call: Callable[[], Any]) -> Any:
+        """What finds the sandbox not running asks why."""
         try:
             return await ask(f"{what} of machine {self._id}", call)
         except NotRunning:
@@ -510,6 +537,10 @@ class E2BMachine(Machine):
             f"sandbox {self._id} has ended: its lease of {self._options.timeout} s ran out, or somebody killed it. The "
             "last checkpoint of its session is in the vault: GitMachine.reopen(session, machine=E2BMachine()) goes on"
         )
+
+
+def _not_found(sandbox_id: str) -> MachineNotFound:
+    return MachineNotFound(f"there is no sandbox {sandbox_id!r} at E2B, or its lease has run out")
 
 
 def _killing(sdk: Any, sandbox_id: str, params: Mapping[str, Any]) -> Callable[[], Any]:

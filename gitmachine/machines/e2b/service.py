@@ -8,9 +8,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import importlib
 import importlib.util
 import random
+import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -26,6 +30,7 @@ from gitmachine.errors import (
 
 T = TypeVar("T")
 
+_EXIT_PAUSE_S = 0.5
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 ATTEMPTS = 6
@@ -45,7 +50,14 @@ def require() -> None:
 async def load() -> Any:
     """The SDK's module."""
     require()
-    return await asyncio.to_thread(importlib.import_module, "e2b")
+    return sys.modules.get("e2b") or await asyncio.to_thread(_loaded)
+
+
+@functools.cache
+def _loaded() -> Any:
+    # pyqwest 0.12, on which the SDK is built, often aborts the interpreter when it ends at once after a request.
+    atexit.register(time.sleep, _EXIT_PAUSE_S)
+    return importlib.import_module("e2b")
 
 
 async def ask(what: str, call: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:

@@ -19,7 +19,7 @@ from tests.support.git_server import TOKEN, Repository
 REQUESTS = 12
 """Of the session below."""
 
-PASSING = {
+PASSING: dict[str, Fault] = {
     "a busy service": Answer(429, headers={"Retry-After": "0"}),
     "an error inside the service": Answer(500),
     "a gateway without a backend": Answer(502, body=b"<html>bad gateway</html>"),
