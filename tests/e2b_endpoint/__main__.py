@@ -21,6 +21,8 @@ def main() -> None:
                     answer: object = [[recorded.name, recorded.status] for recorded in endpoint.requests]
                 case "sandboxes":
                     answer = endpoint.sandboxes
+                case "most_connections":
+                    answer = endpoint.most_connections
                 case "forget":
                     endpoint.forget()
                     answer = None

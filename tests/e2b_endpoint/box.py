@@ -30,14 +30,8 @@ _ETC = {
     "group": b"root:x:0:\nuser:x:1000:\n",
     "hosts": b"127.0.0.1 localhost e2b.local\n::1 localhost\n",
     "hostname": b"e2b.local\n",
-    # Debian's, as in the template `base`: a command is a login shell, so that its PATH is the profile's.
-    "profile": (
-        b'if [ "$(id -u)" -eq 0 ]; then\n'
-        b'  PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"\n'
-        b"else\n"
-        b'  PATH="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"\n'
-        b"fi\nexport PATH\n"
-    ),
+    # Debian's for who is not root, as in the template `base`: commands are login shells, and their PATH is this.
+    "profile": b'PATH="/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"\nexport PATH\n',
 }
 _SHARED_ETC = ("ld.so.cache", "alternatives", "ssl/certs", "ssl/openssl.cnf", "ca-certificates", "localtime")
 

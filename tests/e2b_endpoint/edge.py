@@ -9,7 +9,7 @@ import json
 import socket
 import struct
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -167,6 +167,9 @@ class Edge:
         self.requests: list[Recorded] = []
         self.script: faults.Script = faults.nothing
         self.latency_s = 0.0
+        self.connections: Callable[[], int] = lambda: 0
+        """How many are open now; the server's."""
+        self.most_connections = 0
         self.failures: list[Exception] = []
         """Errors of the endpoint itself."""
         self._control: ASGIApp = Control(self.fleet, api_key).app
@@ -180,6 +183,7 @@ class Edge:
             raise
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.most_connections = max(self.most_connections, self.connections())
         recorded = Recorded(
             index=len(self.requests),
             method=scope["method"],
@@ -200,6 +204,7 @@ class Edge:
     def cut(self, sandbox_id: str) -> None:
         """The end of all connections to a sandbox, as the orchestrator ends them with a pause or the sandbox."""
         for exchange in self._open.pop(sandbox_id, set()):
+            exchange.recorded.cut = True
             exchange.drop()
             if exchange.task is not None:
                 exchange.task.cancel()
@@ -230,7 +235,7 @@ class Edge:
         if sandbox_id is None:
             await self._control(scope, exchange.receive, exchange.send)
             return
-        app = self._guest_app(recorded, sandbox_id)
+        app = self._guest_app(recorded, sandbox_id, await self.fleet.wake(sandbox_id))
         # Registered before anything is awaited: a pause that comes in between must find it.
         exchanges = self._open.setdefault(sandbox_id, set())
         exchanges.add(exchange)
@@ -253,10 +258,9 @@ class Edge:
             # What a handler says to its cancellation (connectrpc makes an error of its own of it) has no reader.
             await asyncio.gather(task, *watch, return_exceptions=True)
 
-    def _guest_app(self, recorded: Recorded, sandbox_id: str) -> ASGIApp:
+    def _guest_app(self, recorded: Recorded, sandbox_id: str, sandbox: Sandbox | None) -> ASGIApp:
         """What answers for a sandbox: the proxy before it, or envd. Texts: shared/pkg/proxy/template/*.go."""
-        sandbox = self.fleet.sandboxes.get(sandbox_id)
-        if sandbox is None or sandbox.paused:
+        if sandbox is None:
             return _unavailable(sandbox_id, "The sandbox was not found")
         if recorded.header("e2b-sandbox-port") != ENVD_PORT:
             return _unavailable(sandbox_id, "The sandbox is running but port is not open")

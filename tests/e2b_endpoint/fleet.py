@@ -42,6 +42,11 @@ def not_found(sandbox_id: str) -> Refused:
     return Refused(404, f"Sandbox '{sandbox_id}' doesn't exist or you don't have access to it")
 
 
+def _seconds(timeout: int | Unset) -> float:
+    """What is asked for, or the default of the service."""
+    return 300.0 if isinstance(timeout, Unset) else float(timeout)
+
+
 @dataclass(slots=True, eq=False)
 class Sandbox:
     """One sandbox. `box` lives as long as the sandbox does, frozen while it is paused."""
@@ -125,6 +130,7 @@ class Fleet:
         self._cut = cut
         self._boots = asyncio.Semaphore(_BOOTS_AT_ONCE)
         self._idempotent: dict[str, asyncio.Task[Sandbox]] = {}
+        self._closing = False
 
     def find(self, sandbox_id: str) -> Sandbox:
         """Raises Refused."""
@@ -137,7 +143,7 @@ class Fleet:
         """The same key gives the same sandbox, while it lives. Raises Refused."""
         if request.template_id not in self.templates:
             raise Refused(404, f"template '{request.template_id}' not found")
-        timeout = 300.0 if isinstance(request.timeout, Unset) else float(request.timeout)
+        timeout = _seconds(request.timeout)
         self._check_timeout(timeout)
         if idempotency_key is None:
             return await self._boot(request, timeout)
@@ -156,14 +162,26 @@ class Fleet:
             if not sandbox.paused:
                 self._lease(sandbox, max(sandbox.end_at, self.clock.now() + timeout))
                 return sandbox, False
-            if reboot or sandbox.pause_mode is models.SandboxPauseMode.FILESYSTEM:
-                await sandbox.box.ask("reboot")
-            await sandbox.box.ask("thaw")
-            sandbox.guest.clock.go_on()
-            sandbox.paused = False
-            sandbox.started_at = self.clock.now()
-            self._lease(sandbox, self.clock.now() + timeout)
+            await self._resume(sandbox, timeout, reboot=reboot)
             return sandbox, True
+
+    async def wake(self, sandbox_id: str) -> Sandbox | None:
+        """What a request at the edge finds: a sandbox that runs, resumed if it may be resumed by a request.
+
+        The lease is then the one that it was made with, and at least five minutes (E2B's documentation of auto-resume).
+        """
+        sandbox = self.sandboxes.get(sandbox_id)
+        if sandbox is None or not sandbox.paused:
+            return sandbox
+        wanted = sandbox.request.auto_resume
+        if isinstance(wanted, Unset) or not wanted.enabled or sandbox.pause_mode is models.SandboxPauseMode.FILESYSTEM:
+            return None
+        async with sandbox.busy:
+            if sandbox.gone:
+                return None
+            if sandbox.paused:
+                await self._resume(sandbox, max(300.0, _seconds(sandbox.request.timeout)), reboot=False)
+        return sandbox
 
     async def pause(self, sandbox_id: str, *, memory: bool) -> None:
         """Everything in it stops, and every connection to it is cut. Raises Refused."""
@@ -214,12 +232,17 @@ class Fleet:
                 continue
 
     async def close(self) -> None:
+        """Ends every sandbox, also those that are being made."""
+        self._closing = True
         await asyncio.gather(*(task for task in self._idempotent.values()), return_exceptions=True)
         await asyncio.gather(*(self._end(sandbox) for sandbox in list(self.sandboxes.values())))
 
     async def _boot(self, request: models.NewSandboxV2, timeout: float) -> Sandbox:
         async with self._boots:
             box = await Box.boot()
+        if self._closing:
+            await box.end()
+            raise Refused(503, "the endpoint is closing")
         now = self.clock.now()
         sandbox_id = "i" + secrets.token_hex(_ID_BYTES)
         environment = {
@@ -233,6 +256,15 @@ class Fleet:
         self.created += 1
         self.clock.changed.set()
         return sandbox
+
+    async def _resume(self, sandbox: Sandbox, timeout: float, *, reboot: bool) -> None:
+        if reboot or sandbox.pause_mode is models.SandboxPauseMode.FILESYSTEM:
+            await sandbox.box.ask("reboot")
+        await sandbox.box.ask("thaw")
+        sandbox.guest.clock.go_on()
+        sandbox.paused = False
+        sandbox.started_at = self.clock.now()
+        self._lease(sandbox, self.clock.now() + timeout)
 
     async def _expire(self, sandbox: Sandbox) -> None:
         async with sandbox.busy:

@@ -19,6 +19,8 @@ class Recorded:
     body: bytearray = field(default_factory=bytearray)
     status: int | None = None
     """None: not answered yet, or never."""
+    cut: bool = False
+    """A pause, or the end of its sandbox, has cut it off."""
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key == name.lower()), None)

@@ -47,6 +47,10 @@ class SeparateEndpoint:
         """`running` or `paused` by id."""
         return dict(self._ask(ask="sandboxes"))
 
+    @property
+    def most_connections(self) -> int:
+        return int(self._ask(ask="most_connections"))
+
     def forget(self) -> None:
         self._ask(ask="forget")
 

@@ -60,7 +60,7 @@ class E2BEndpoint:
         self._socket = socket.socket()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="e2b-endpoint", daemon=True)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._failed: BaseException | None = None
         self._edge: Edge
         self._server: _Server
@@ -99,6 +99,11 @@ class E2BEndpoint:
     def forget(self) -> None:
         """The next request is number 0."""
         self._call(self._forget())
+
+    @property
+    def most_connections(self) -> int:
+        """The most that were open at any request so far, or since `forget`."""
+        return self._edge.most_connections
 
     @property
     def sandboxes(self) -> dict[str, str]:
@@ -144,6 +149,7 @@ class E2BEndpoint:
 
     async def _forget(self) -> None:
         self._edge.requests.clear()
+        self._edge.most_connections = 0
 
     async def _advance(self, seconds: float) -> None:
         fleet = self._edge.fleet
@@ -152,8 +158,7 @@ class E2BEndpoint:
 
     def _serve(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                runner.run(self._main())
+            asyncio.run(self._main())
         except BaseException as error:  # noqa: BLE001  # told to the thread that waits for us
             self._failed = error
             self._started.set()
@@ -161,6 +166,7 @@ class E2BEndpoint:
             self._socket.close()
 
     async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._edge = Edge(self.api_key)
         config = uvicorn.Config(
             self._edge,
@@ -175,6 +181,7 @@ class E2BEndpoint:
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config, self._edge.fleet, self._started)
+        self._edge.connections = lambda: len(self._server.server_state.connections)
         leases = asyncio.create_task(self._edge.fleet.watch_leases())
         try:
             await self._server.serve([self._socket])

@@ -91,13 +91,14 @@ async def test_a_pause_stops_every_process_and_a_resume_lets_them_go_on(sandbox:
     assert (await again.wait()).stdout.endswith(" counted\n")
 
 
-async def test_a_pause_cuts_open_streams(sandbox: AsyncSandbox) -> None:
+async def test_a_pause_cuts_open_streams(endpoint: E2BEndpoint, sandbox: AsyncSandbox) -> None:
     handle = await sandbox.commands.run("sleep 1000", background=True, timeout=0)
     waiting = asyncio.create_task(handle.wait())
     await sandbox.pause()
     async with asyncio.timeout(LIMIT_S):
         with pytest.raises(SandboxNotRunningException):
             await waiting
+    assert [request.name for request in endpoint.requests if request.cut] == ["POST /process.Process/Start"]
     with pytest.raises(SandboxNotRunningException):
         await sandbox.files.read("x")
     with pytest.raises(SandboxNotFoundException):
@@ -166,6 +167,15 @@ async def test_a_test_may_set_the_clock_forward(endpoint: E2BEndpoint) -> None:
     assert not await ends.is_running()
     await pauses.connect()
     assert (await pauses.commands.run("echo back")).stdout == "back\n"
+
+
+async def test_a_request_resumes_what_may_be_resumed_by_requests(endpoint: E2BEndpoint) -> None:
+    sandbox = await AsyncSandbox.create(timeout=100, lifecycle={"on_timeout": "pause", "auto_resume": True})
+    endpoint.expire(sandbox.sandbox_id)
+    assert endpoint.sandboxes == {sandbox.sandbox_id: "paused"}
+    assert (await sandbox.commands.run("echo back")).stdout == "back\n"
+    info = await sandbox.get_info()
+    assert (info.end_at - info.started_at).total_seconds() == pytest.approx(300, abs=1)
 
 
 async def test_the_same_key_makes_the_same_sandbox(endpoint: E2BEndpoint) -> None:
