@@ -50,7 +50,7 @@ async def test_the_seeds_methods_work(e2b: E2BEndpoint) -> None:
         await machine.remove("made")
         assert not await machine.exists("made")
         assert await machine.is_running()
-        assert machine.id in machine.get_host(3000)
+        assert str(machine.id) in machine.get_host(3000)
         info = await machine.get_info()
         assert (info.template_id, info.metadata["who"]) == ("base", "me")
         await machine.set_timeout(1000)
