@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.e2b_endpoint.box import GuestGone
-from tests.e2b_endpoint.fleet import Fleet, Refused, Sandbox
+from tests.e2b_endpoint.fleet import Fleet, Refused
+from tests.e2b_endpoint.sandbox import Sandbox
 
 MAX_PAGE = 100
 _NO_CONTENT = 204

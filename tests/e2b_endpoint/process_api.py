@@ -19,7 +19,8 @@ from protobuf import Oneof
 from tests.e2b_endpoint.box import PATH, GuestGone, GuestRefused, Order, Size
 from tests.e2b_endpoint.clock import RunningTime
 from tests.e2b_endpoint.envd import HOMES, Context, Guest, connect_error, resolve, user_of
-from tests.e2b_endpoint.processes import InputError, Process, ended, events, started
+from tests.e2b_endpoint.process_events import ended, started
+from tests.e2b_endpoint.processes import InputError, Process, events
 
 DEFAULT_KEEPALIVE_S = 90.0
 

@@ -14,37 +14,21 @@ import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
 
 from e2b.envd.process import process_pb as pb
 from protobuf import Oneof
 
 from tests.e2b_endpoint.box import Box, Child, GuestGone, GuestRefused, Size
 from tests.e2b_endpoint.clock import RunningTime
+from tests.e2b_endpoint.process_events import end_event, ended, keepalive, output, some, started
 from tests.e2b_endpoint.wire import readable, write_all
 
 RETAINED_S = 30.0
 CHUNK_BYTES = {"stdout": 32 * 1024, "stderr": 32 * 1024, "pty": 16 * 1024}
-_SIGNALS = {
-    1: "hangup", 2: "interrupt", 3: "quit", 4: "illegal instruction", 6: "aborted", 8: "floating point exception",
-    9: "killed", 11: "segmentation fault", 13: "broken pipe", 14: "alarm clock", 15: "terminated",
-}  # fmt: skip
-"""Go's names (syscall.Signal.String)."""
 
 
 class InputError(Exception):
     """envd cannot write to the command."""
-
-
-def end_event(status: int) -> pb.ProcessEvent.EndEvent:
-    """As Go's os.ProcessState tells a wait status."""
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        name = _SIGNALS.get(-code, f"signal {-code}")
-        text = f"signal: {name}" + (" (core dumped)" if os.WCOREDUMP(status) else "")
-        return pb.ProcessEvent.EndEvent(exit_code=-1, exited=False, status=text, error=text)
-    text = f"exit status {code}"
-    return pb.ProcessEvent.EndEvent(exit_code=code, exited=True, status=text, error=text if code else None)
 
 
 class Subscription:
@@ -174,7 +158,7 @@ class Process:
                 return
             async with self._fan_out:
                 for subscription in self._subscribers:
-                    await subscription.put(pb.ProcessEvent.DataEvent(output=_output(kind, data)))
+                    await subscription.put(output(kind, data))
 
     async def _kill_at_deadline(self) -> None:
         if self._deadline is not None:
@@ -192,10 +176,6 @@ class Process:
         self._close_input()
         for fd in self._child.outputs.values():
             os.close(fd)
-
-
-def _output(kind: str, data: bytes) -> Oneof:  # type: ignore[type-arg]  # one of three
-    return Oneof(kind, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,26 +252,6 @@ def _selects(selector: pb.ProcessSelector | None, pid: int, tag: str | None) -> 
     return False
 
 
-def started(pid: int) -> pb.ProcessEvent:
-    event: Oneof[Literal["start"], pb.ProcessEvent.StartEvent] = Oneof("start", pb.ProcessEvent.StartEvent(pid=pid))
-    return pb.ProcessEvent(event=event)
-
-
-def ended(end: pb.ProcessEvent.EndEvent) -> pb.ProcessEvent:
-    event: Oneof[Literal["end"], pb.ProcessEvent.EndEvent] = Oneof("end", end)
-    return pb.ProcessEvent(event=event)
-
-
-def _keepalive() -> pb.ProcessEvent:
-    event: Oneof[Literal["keepalive"], pb.ProcessEvent.KeepAlive] = Oneof("keepalive", pb.ProcessEvent.KeepAlive())
-    return pb.ProcessEvent(event=event)
-
-
-def _data(data: pb.ProcessEvent.DataEvent) -> pb.ProcessEvent:
-    event: Oneof[Literal["data"], pb.ProcessEvent.DataEvent] = Oneof("data", data)
-    return pb.ProcessEvent(event=event)
-
-
 async def events(process: Process, keepalive_s: float) -> AsyncGenerator[pb.ProcessEvent, None]:
     """A command's story from now on: data as it comes, the end last, a sign of life when nothing comes."""
     subscription = process.subscribe()
@@ -301,11 +261,11 @@ async def events(process: Process, keepalive_s: float) -> AsyncGenerator[pb.Proc
             try:
                 data = await asyncio.wait_for(subscription.get(), keepalive_s)
             except TimeoutError:
-                yield _keepalive()
+                yield keepalive()
                 continue
             if data is None:
                 break
-            yield _data(data)
+            yield some(data)
         if process.end is not None:
             yield ended(process.end)
     finally:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from e2b import (
     E2B,
@@ -200,6 +201,19 @@ async def test_a_sandbox_that_cannot_be_made_is_refused(
     with pytest.raises(error, match=text):
         await AsyncSandbox.create(**options)
     assert endpoint.sandboxes == {}
+
+
+async def test_a_port_of_a_sandbox_is_reached_by_the_edge(endpoint: E2BEndpoint, sandbox: AsyncSandbox) -> None:
+    route = {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": "8000"}
+    async with httpx.AsyncClient(base_url=endpoint.url, headers=route) as client:
+        closed = await client.get("/page")
+        assert (closed.status_code, closed.json()["message"]) == (502, "The sandbox is running but port is not open")
+        await sandbox.files.write("page", "hello")
+        await sandbox.commands.run("python3 -m http.server 8000", background=True, timeout=0)
+        async with asyncio.timeout(LIMIT_S):
+            while (page := await client.get("/page")).status_code == 502:
+                await asyncio.sleep(0.01)
+    assert (page.status_code, page.text) == (200, "hello")
 
 
 async def test_the_end_of_an_endpoint_is_the_end_of_its_sandboxes(session_dir: Path) -> None:
