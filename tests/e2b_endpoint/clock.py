@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
+from contextlib import suppress
 
 
 class Clock:
@@ -49,11 +50,10 @@ class GuestClock:
 
     async def wait_until(self, moment: float) -> None:
         while (left := moment - self.now()) > 0:
-            changed = self._changed
-            try:
-                await asyncio.wait_for(changed.wait(), None if self._since is None else left)
-            except TimeoutError:
-                continue
+            # Not wait_for: that of Python 3.11 forgets a cancellation which comes together with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if self._since is None else left):
+                    await self._changed.wait()
 
     def _tell(self) -> None:
         self._changed.set()

@@ -68,6 +68,11 @@ class Edge:
         if await self._spoil(exchange):
             await self._answer(exchange, scope)
 
+    @property
+    def open_streams(self) -> int:
+        """Requests to sandboxes that are being worked on."""
+        return sum(len(exchanges) for exchanges in self._open.values())
+
     def cut(self, sandbox_id: str) -> None:
         """The end of all connections to a sandbox, as the orchestrator ends them with a pause or the sandbox."""
         for exchange in self._open.pop(sandbox_id, set()):

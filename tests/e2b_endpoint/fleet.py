@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 from e2b.api.client import models
 from e2b.api.client.types import Unset
@@ -149,10 +150,9 @@ class Fleet:
             await self.expire_due()
             now = self.clock.now()
             ends = (sandbox.end_at for sandbox in self.sandboxes.values() if not sandbox.paused)
-            try:
-                await asyncio.wait_for(self.clock.changed.wait(), max(0.0, min(ends, default=now + 3600) - now))
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(ends, default=now + 3600) - now)):
+                    await self.clock.changed.wait()
 
     async def close(self) -> None:
         """Ends every sandbox, also those that are being made."""

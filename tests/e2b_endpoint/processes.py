@@ -259,7 +259,8 @@ async def events(process: Process, keepalive_s: float) -> AsyncGenerator[pb.Proc
         yield started(process.pid)
         while True:
             try:
-                data = await asyncio.wait_for(subscription.get(), keepalive_s)
+                async with asyncio.timeout(keepalive_s):
+                    data = await subscription.get()
             except TimeoutError:
                 yield keepalive()
                 continue

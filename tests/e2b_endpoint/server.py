@@ -101,6 +101,11 @@ class E2BEndpoint:
         self._call(self._forget())
 
     @property
+    def open_streams(self) -> int:
+        """Requests to sandboxes that are being worked on: running commands with a client, mostly."""
+        return self._call(self._count_open())
+
+    @property
     def most_connections(self) -> int:
         """The most that were open at any request so far, or since `forget`."""
         return self._edge.most_connections
@@ -146,6 +151,9 @@ class E2BEndpoint:
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_LIMIT_S)
+
+    async def _count_open(self) -> int:
+        return self._edge.open_streams
 
     async def _forget(self) -> None:
         self._edge.requests.clear()

@@ -192,6 +192,25 @@ async def test_commands_of_one_sandbox_run_side_by_side(sandbox: AsyncSandbox) -
     assert [result.stdout for result in results] == [f"{number}\n" for number in range(20)]
 
 
+async def test_cancelled_commands_leave_no_stream_open_also_across_a_pause(
+    endpoint: E2BEndpoint, sandbox: AsyncSandbox
+) -> None:
+    async def cancelled(after_s: float) -> None:
+        running = asyncio.create_task(sandbox.commands.run("sleep 1000"))
+        await asyncio.wait([running], timeout=after_s)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    for _ in range(3):
+        stops = [cancelled(number / 200) for number in range(6)]
+        await asyncio.gather(*stops, sandbox.pause())
+        await sandbox.connect()
+    async with asyncio.timeout(LIMIT_S):
+        while endpoint.open_streams:
+            await asyncio.sleep(0.01)
+    assert (await sandbox.commands.run("echo whole")).stdout == "whole\n"
+
+
 async def test_a_terminal_has_a_size_and_takes_keys(sandbox: AsyncSandbox) -> None:
     shown = bytearray()
     terminal = await sandbox.pty.create(PtySize(rows=24, cols=80), on_data=shown.extend, timeout=0)
