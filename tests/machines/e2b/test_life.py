@@ -192,8 +192,8 @@ async def test_a_service_that_does_not_answer_is_unreachable_and_not_gone(e2b: E
 
 
 async def test_a_template_without_what_is_needed_is_said_so(e2b: E2BEndpoint) -> None:
+    e2b.inject(on("POST", "/v2/sandboxes", Answer(404, "template 'no-such-template' not found")))
     with pytest.raises(MachineUnavailable, match="no-such-template"):
-        e2b.inject(on("POST", "/v2/sandboxes", Answer(404, "template 'no-such-template' not found")))
         await E2BMachine(template="no-such-template").start()
 
 
