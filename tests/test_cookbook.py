@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.checkouts import checkout as checkout
 from tests.support.checkouts import git
+from tests.support.e2b import e2b as e2b
+from tests.support.e2b import e2b_endpoint as e2b_endpoint
 
 COOKBOOK = Path(__file__).parents[1] / "cookbook"
 SAID = {
@@ -28,6 +30,7 @@ SAID = {
     "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
     "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
     "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
+    "from_local_to_e2b.py": (),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
@@ -73,6 +76,15 @@ def test_the_readme_shows_what_the_first_program_prints(checkout: Path) -> None:
     shown = (COOKBOOK.parent / "README.md").read_text().partition("it prints:\n\n```text\n")[2].partition("```")[0]
     said = _run("quickstart.py", str(checkout))
     assert re.sub("[0-9a-f]{40}", "SHA", said) == re.sub("[0-9a-f]{40}", "SHA", shown)
+
+
+@pytest.mark.usefixtures("e2b")
+def test_a_session_moves_from_this_host_to_e2b(checkout: Path) -> None:
+    assert "\nwritten in a bubblewrap\n[committed]" in _run("from_local_to_e2b.py", str(checkout))
+    said = _run("from_local_to_e2b.py", str(checkout), "e2b")
+    assert "\nwritten in a bubblewrap\nwritten in a microvm\n[committed]" in said
+    places = git(checkout, "show", "anywhere:places.txt")
+    assert places == "written in a bubblewrap\nwritten in a microvm"
 
 
 @pytest.mark.usefixtures("state_dir")
