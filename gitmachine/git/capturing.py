@@ -191,7 +191,7 @@ class Captures:
         looked, self._early = looked or self._early, None
         if files_only:
             return await self._checkout.snapshot(have), History(state=self._known)
-        if looked is None or not looked.fits(refs):
+        if looked is None or not (looked.fits(refs) or looked.confirms(have, self._known)):
             looked = await self.look()
         if looked is not None:
             step = self._checkout.history_step(self._known, _bases(refs))

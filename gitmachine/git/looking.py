@@ -53,6 +53,11 @@ class Looked:
         """Nothing was captured since, which this answer might be older than."""
         return _of_machine(self.refs) == _of_machine(refs)
 
+    def confirms(self, tree: str, known: str) -> bool:
+        """It says nothing else than what was captured already, by whomever."""
+        state = [line for line in self.history.stdout.splitlines() if line.startswith(("head ", "ref "))]
+        return f"tree {tree}" in self.snapshot.stdout.splitlines() and "\n".join(state) == known
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
