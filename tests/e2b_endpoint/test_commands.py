@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from e2b import (
 from tests.e2b_endpoint import E2BEndpoint
 
 LIMIT_S = 30.0
+DEADLINES_S = (0.3, 1.0, 4.0, 16.0)
+"""The first that is long enough for a command to begin on this host."""
 
 
 async def gone(sandbox: AsyncSandbox, pid: int) -> None:
@@ -83,28 +86,36 @@ async def test_a_command_has_ended_when_nobody_holds_its_pipes(sandbox: AsyncSan
 
 
 async def test_a_kill_ends_a_command_at_once_and_spares_its_children(sandbox: AsyncSandbox) -> None:
-    handle = await sandbox.commands.run("sleep 1000 & echo $!; wait", background=True, timeout=0)
+    heard = asyncio.Event()
+    handle = await sandbox.commands.run(
+        "sleep 1000 & echo $!; wait", background=True, timeout=0, on_stdout=lambda _: heard.set()
+    )
     waiting = asyncio.create_task(handle.wait())
     async with asyncio.timeout(LIMIT_S):
-        while not handle.stdout:
-            await asyncio.sleep(0)
+        await heard.wait()
         assert await handle.kill()
         with pytest.raises(CommandExitException) as failed:
             await waiting
     assert failed.value.exit_code == -1
-    await sandbox.commands.run(f"kill -0 {handle.stdout}")  # still there
+    await sandbox.commands.run(f"kill -0 {failed.value.stdout}")  # still there
     assert await sandbox.commands.kill(handle.pid) is False
 
 
 async def test_a_deadline_kills_the_command_s_leader_alone(sandbox: AsyncSandbox) -> None:
-    with pytest.raises(TimeoutException):
-        await sandbox.commands.run("echo $$ > leader; sleep 1000 & echo $! > child; wait", timeout=0.3)
+    for deadline_s in DEADLINES_S:
+        with pytest.raises(TimeoutException):
+            await sandbox.commands.run("echo $$ > leader; sleep 1000 & echo $! > child; wait", timeout=deadline_s)
+        if (await sandbox.commands.run("cat child || true")).stdout:
+            break
     await gone(sandbox, int(await sandbox.files.read("leader")))
     await sandbox.commands.run('kill -0 "$(cat child)"')
 
 
 async def test_a_command_s_deadline_holds_without_its_client(sandbox: AsyncSandbox) -> None:
-    handle = await sandbox.commands.run("sleep 1000", background=True, timeout=0.3)
+    for deadline_s in DEADLINES_S:
+        with suppress(TimeoutException):
+            handle = await sandbox.commands.run("sleep 1000", background=True, timeout=deadline_s)
+            break
     await handle.disconnect()
     await gone(sandbox, handle.pid)
 

@@ -140,7 +140,7 @@ async def test_silence_runs_into_the_client_s_own_limit(endpoint: E2BEndpoint, s
     endpoint.inject(lambda request: Stall())
     with pytest.raises(TimeoutException):
         await sandbox.commands.run("true", request_timeout=0.2)
-    with pytest.raises(httpx.ReadTimeout):
+    with pytest.raises(httpx.TimeoutException):
         await sandbox.get_info(request_timeout=0.1)
 
 

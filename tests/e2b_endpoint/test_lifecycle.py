@@ -152,10 +152,9 @@ async def test_a_connection_only_ever_extends_a_lease(endpoint: E2BEndpoint, san
 
 async def test_a_lease_ends_by_the_clock(endpoint: E2BEndpoint) -> None:
     sandbox = await AsyncSandbox.create(timeout=1)
-    handle = await sandbox.commands.run("sleep 1000", background=True, timeout=0)
     async with asyncio.timeout(LIMIT_S):
         with pytest.raises(SandboxNotRunningException):
-            await handle.wait()
+            await sandbox.commands.run("sleep 1000", timeout=0)
     assert sandbox.sandbox_id not in endpoint.sandboxes
 
 

@@ -8,7 +8,8 @@ read -r head < "$GIT_DIR/HEAD"
 [ "$head" = "ref: refs/heads/$GM_BRANCH" ] || exit 0
 [ "$(git rev-parse -q --verify "refs/heads/$GM_BRANCH^{commit}")" = "$GM_TIP" ] || exit 0
 if [ -e "$GIT_DIR/info/sparse-checkout" ] || [ -e "$GM_SHADOW/gm.nested" ] || [ -e "$GIT_DIR/index.lock" ]; then exit 0; fi
-read -r tree < "$GM_SHADOW/gm.tree"
+read -r tree < "$GM_SHADOW/gm.index"
+case $tree in '' | *[!0-9a-f]*) exit 0 ;; esac
 before=$(git rev-parse "$GM_TIP^{tree}")
 [ "$tree" != "$before" ] || exit 0
 # From ":MODE MODE SHA SHA STATUS", NUL, path to "MODE SHA", tab, path.
