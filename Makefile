@@ -1,5 +1,5 @@
 # What a contributor types. Every target sets up what it needs first; see .ci/setup for what that may install.
-.PHONY: setup demo test check bench format
+.PHONY: setup demo test test-live check bench format
 
 SHELL := /bin/bash
 PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -31,8 +31,12 @@ check: setup  ## format, lint, types, and the rules of the house
 	$(RUN) pyright
 	$(RUN) python -m pytest -q tests/test_architecture.py
 
+test-live: setup  ## the provider's contract and a whole session on E2B's real service; costs a few cents
+	@$(RUN) python -m pytest -m live tests/live -p no:cacheprovider
+
 bench: setup  ## the figures we publish
 	@$(RUN) python -m bench
+	@$(RUN) python -m bench.e2b
 
 format: setup
 	$(RUN) ruff check --fix

@@ -24,6 +24,7 @@ from gitmachine.errors import (
     MachineLost,
     MachineNotFound,
     MachineUnavailable,
+    MachineUnreachable,
     MergeBlocked,
     MissingExtra,
     PushHeld,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from gitmachine.git.guard import Guard
     from gitmachine.git.verify import Verification
     from gitmachine.git_machine import GitMachine
+    from gitmachine.machines.e2b import E2BMachine
     from gitmachine.machines.local import Limits, LocalMachine
     from gitmachine.process import Process
     from gitmachine.rewinding import Rewind
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 # What takes time to load, most of it pydantic's.
 _LAZY = {
     "BlameLine": "gitmachine.git.blame",
+    "E2BMachine": "gitmachine.machines.e2b",
     "Event": "gitmachine.events",
     "GitMachine": "gitmachine.git_machine",
     "Guard": "gitmachine.git.guard",
@@ -92,6 +95,7 @@ __all__ = [
     "CaptureFailed",
     "CheckpointNotFound",
     "ConfigurationError",
+    "E2BMachine",
     "Event",
     "ExecuteOptions",
     "ExecutionResult",
@@ -112,6 +116,7 @@ __all__ = [
     "MachineNotFound",
     "MachineState",
     "MachineUnavailable",
+    "MachineUnreachable",
     "MergeBlocked",
     "MissingExtra",
     "Process",

@@ -35,7 +35,7 @@ wait_for_end() {
 
 # Finds the job's processes by the mark in their environment, by session (when $leader is given) and by
 # parent, kills them all at once, and looks again until there are none.
-_KILL_TREE = """
+KILL_TREE = """
 uptime() { read -r up _ </proc/uptime; echo "$up"; }
 list_tree() {
   tree=' '
@@ -71,7 +71,7 @@ kill_tree() {
 
 _SUPERVISE = (
     "id=$1 job=$2 timeout=$3 shell=$4 spawner=$5\n"
-    + _KILL_TREE
+    + KILL_TREE
     + """
 echo $$ >"$job/supervisor"
 exec 5<>"$job/done"
@@ -157,7 +157,7 @@ exit 0
 """
 
 _KILL = (
-    _KILL_TREE
+    KILL_TREE
     + """
 leader=
 if alive; then leader=$(cat "$job/pid"); fi

@@ -117,7 +117,7 @@ async def provision(
             bundle = vault.pack(lacking, without=sorted(known))
     if commit is not None:
         own[f"refs/heads/{config.session}"] = commit
-    await session.branch.checkout.provision(
+    await session.branch.provision(
         Provision(
             branch=config.session,
             commit=commit,

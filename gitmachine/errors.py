@@ -12,6 +12,7 @@
     ├── MachineError                         the machine failed, not the command in it
     │   ├── MachineUnavailable               it cannot be started here; says why and how to mend it
     │   ├── MachineNotFound (LookupError)
+    │   ├── MachineUnreachable               the provider did not answer; may be retried
     │   ├── MachineLost                      it ended under us
     │   └── ProcessNotFound (LookupError)    no background command has that id
     ├── FileError (OSError)                  a file call failed in the machine
@@ -92,6 +93,12 @@ class MachineUnavailable(MachineError):
 
 class MachineNotFound(MachineError, LookupError):
     """No live machine has that id."""
+
+
+class MachineUnreachable(MachineError):
+    """The provider or its machine did not answer, or was too busy. Tried again, where that was safe, before this."""
+
+    retryable = True
 
 
 class MachineLost(MachineError):

@@ -192,6 +192,14 @@ class Replayed(Event):
     """Files of the checkout that they changed and that are again as the last checkpoint had them."""
 
 
+class MachineLost(Event):
+    """The machine ended under the session. `GitMachine.reopen` goes on in a new one, from the last checkpoint."""
+
+    name = "machine_lost"
+    machine: str | None = None
+    reason: str
+
+
 class CaptureIncomplete(Event):
     """The files are safe, but something beside them could not be brought out."""
 

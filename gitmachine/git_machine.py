@@ -156,8 +156,8 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
         options = {"auto_commit": record.auto_commit, "checkpoint": record.checkpoint, **options}
         try:
             live, record = await reconnect(record.id)
-        except (MachineError, SessionNotFound):
-            if machine is None:
+        except (MachineError, SessionNotFound) as error:
+            if machine is None or error.retryable:  # who did not answer may well be there
                 raise
         else:
             return await cls.connect(live, record.repository, token, session=record.session, **options)

@@ -22,8 +22,9 @@ from __future__ import annotations
 import base64
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,6 +59,15 @@ class Observer(Place, Protocol):
     """Where `share_objects` put its objects, as seen from here."""
     git_objects_in_machine: str | None
     """`git_dir`/objects as the machine sees it, read-only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A script of ours that follows a command in the same request. It runs in `/`, one step after another."""
+
+    command: str
+    options: ExecuteOptions
+    """env, stdin and timeout of it count."""
 
 
 class Machine(ABC):
@@ -125,6 +135,22 @@ class Machine(ABC):
             raise ConfigurationError(
                 f"{type(self).__name__} needs arguments to make another one: give the machine, or a function that does"
             ) from error
+
+    async def execute_then(
+        self, command: str, options: ExecuteOptions, steps: Sequence[Step]
+    ) -> tuple[ExecutionResult, tuple[ExecutionResult, ...] | None]:
+        """Runs a command, then the steps, whatever it came to, and gives the results of all.
+
+        No other call's steps run at the same time. None in place of the steps' results: they were not run, since the
+        command reached its deadline. One request where `capabilities.compound` says so; by default as many as steps.
+        """
+        result = await self.execute(command, options)
+        if result.timed_out:
+            return result, None
+        return result, tuple([await self.execute(step.command, step.options.with_(cwd="/")) for step in steps])
+
+    def label(self, **labels: str) -> None:
+        """Before `start()`: what the machine is for, such as its session. A provider that can notes it on it."""
 
     async def home(self) -> str:
         """The absolute path of the machine's home directory."""

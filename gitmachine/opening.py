@@ -99,9 +99,12 @@ async def reconnect(name: str, registry: Registry | None = None) -> tuple[Machin
     return await machine_of(record), record
 
 
-async def machine_of(record: SessionRecord) -> Machine:
-    """Connects to the machine that a record names."""
+async def machine_of(record: SessionRecord, *, only_look: bool = False) -> Machine:
+    """Connects to the machine that a record names; to `only_look`, without any effect on how long it lives."""
     provider = provider_of(record)
+    if only_look and hasattr(provider, "seen"):
+        seen: Machine = await provider.seen(record.machine)
+        return seen
     if not hasattr(provider, "connect"):
         raise MachineError(f"{provider.__name__} has no connect(): its machines cannot be taken up by another program")
     machine: Machine = await provider.connect(record.machine)
@@ -135,8 +138,10 @@ async def _earlier(store: SessionStore) -> SessionRecord | None:
         return None
     if record.state in _LIVE and record.machine is not None:
         try:
-            machine = await machine_of(record)
-        except MachineError:
+            machine = await machine_of(record, only_look=True)
+        except MachineError as error:
+            if error.retryable:  # it may well be there
+                raise
             return record
         state = machine.state
         await machine.aclose()
@@ -157,6 +162,7 @@ async def _bring_up(
     earlier: SessionRecord | None,
     found: Salvage | None,
 ) -> Session:
+    machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
     # Neither needs the other, and both take their time.
     (remote, offline), _ = await both(_fetch(vault, earlier), machine.start())
@@ -199,6 +205,7 @@ async def _bring_up_fork(
     remote: RemoteState,
 ) -> Session:
     entry = origin.entry
+    machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
     shared = await machine.share_objects(origin.shared) if origin.shared else None
     await machine.start()

@@ -19,6 +19,7 @@ from gitmachine.config import SessionConfig
 from gitmachine.errors import (
     CaptureFailed,
     GitError,
+    MachineLost,
     ProcessNotFound,
     PushHeld,
     PushRejected,
@@ -29,6 +30,7 @@ from gitmachine.errors import (
 from gitmachine.git.branch import CommitOutcome, SessionBranch
 from gitmachine.git.capturing import Captured
 from gitmachine.git.chain import Draft, HistoryEntry
+from gitmachine.git.looking import Looked
 from gitmachine.git.remote import redact
 from gitmachine.machine import Machine
 from gitmachine.observers import Observers
@@ -80,6 +82,8 @@ class Session:
     """It has been on another machine before."""
     stage: str = ""
     """What the commands of this moment are for: see `HistoryEntry.stage`."""
+    lost: bool = False
+    """The machine has ended under the session, and that was told."""
 
     # --- whose turn it is -------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ class Session:
         require(self.machine.state, [MachineState.RUNNING], call)
         deadline = time.monotonic() + self.config.lock_timeout
         while True:
-            async with self.store.lock.shared(max(0.0, deadline - time.monotonic())):
+            async with self.store.lock.shared(max(0.0, deadline - time.monotonic())), self.noticing():
                 if self.machine.state is MachineState.RUNNING:
                     yield
                     return
@@ -103,6 +107,7 @@ class Session:
         require(self.machine.state, [MachineState.RUNNING, MachineState.PAUSED], call)
         async with (
             self.store.lock.exclusive(self.config.lock_timeout),
+            self.noticing(),
             self._while_running(call),
             self.capturing(),
         ):
@@ -115,11 +120,22 @@ class Session:
         async with self.store.lock.shared(self.config.lock_timeout):
             # Asked with the lock held: before, the machine may have been running only for somebody's operation.
             if self.machine.state is MachineState.RUNNING:
-                async with self.capturing():
+                async with self.noticing(), self.capturing():
                     yield
                 return
         async with self.alone(call):
             yield
+
+    @asynccontextmanager
+    async def noticing(self) -> AsyncIterator[None]:
+        """While it is held, the end of the machine is told, once, to those who watch the session."""
+        try:
+            yield
+        except MachineLost as error:
+            if not self.lost:
+                self.lost = True
+                await self.tell(ev.MachineLost(machine=self.machine.id, reason=str(error)))
+            raise
 
     def capturing(self) -> AbstractAsyncContextManager[None]:
         """Held while the working tree is read and the history written."""
@@ -148,9 +164,9 @@ class Session:
         self.record = self.record.model_copy(update={"state": state, "updated_at": datetime.now(UTC)})
         await asyncio.to_thread(self.store.save, self.record)
 
-    async def capture(self, draft: Draft | None = None) -> Captured:
+    async def capture(self, draft: Draft | None = None, looked: Looked | None = None) -> Captured:
         """Files and history into the vault; with `draft` an entry into the session's history, too."""
-        captured = await self.branch.capture(draft)
+        captured = await self.branch.capture(draft, looked=looked)
         if captured.changed:
             await self.tell(ev.Checkpointed(sha=captured.checkpoint, tree=captured.tree))
         if captured.history.unreadable is not None:
@@ -207,7 +223,7 @@ class Session:
 
     async def freeze(self, message: str) -> None:
         """The last capture, then the pause. Raises CaptureFailed, VaultError, and leaves the machine running."""
-        async with self.store.lock.exclusive(self.config.lock_timeout):
+        async with self.store.lock.exclusive(self.config.lock_timeout), self.noticing():
             require(self.machine.state, [MachineState.RUNNING], "pause()")
             async with self.capturing(), self.machine.quiet():
                 await self.make_durable(message)
@@ -216,7 +232,7 @@ class Session:
             await self.tell(ev.Paused())
 
     async def thaw(self) -> None:
-        async with self.store.lock.exclusive(self.config.lock_timeout):
+        async with self.store.lock.exclusive(self.config.lock_timeout), self.noticing():
             require(self.machine.state, [MachineState.PAUSED], "resume()")
             await self.machine.resume()
             await self.note(MachineState.RUNNING)
@@ -249,10 +265,14 @@ class Session:
         chosen = options.execute_options()
         limit = chosen.max_output_bytes
         keeper = OutputKeeper(self.store.output_path(call), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
-        result = await self.machine.execute(command, chosen if limit is None else keeper.attach(chosen))
+        kept = chosen if limit is None else keeper.attach(chosen)
+        if self.config.checkpoint == "command":
+            result, looked = await self.branch.run(command, kept)
+        else:
+            result, looked = await self.machine.execute(command, kept), None
         result = keeper.finish(result)
         draft = self._placed(self.draft("command", command, result, started, options.actor), command, options)
-        entry = await self._checkpoint_after(draft)
+        entry = await self._checkpoint_after(draft, looked)
         await self._tell_end(call, entry)
         return result
 
@@ -294,12 +314,12 @@ class Session:
             )
         )
 
-    async def _checkpoint_after(self, draft: Draft) -> HistoryEntry:
+    async def _checkpoint_after(self, draft: Draft, looked: Looked | None) -> HistoryEntry:
         async with self.capturing():
             if self.config.checkpoint != "command":
                 return await self.branch.record(draft)
             try:
-                entry = (await self.capture(draft)).entry
+                entry = (await self.capture(draft, looked)).entry
                 if self.machine.capabilities.shares_host_kernel:
                     await self.settle()  # elsewhere it would cost a request at each command
             except CaptureFailed as error:

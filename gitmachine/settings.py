@@ -53,6 +53,11 @@ def token_for(host: str | None) -> str | None:
     return next((value for name in names if (value := os.environ.get(name))), None)
 
 
+def e2b_api_key() -> str | None:
+    """The key for E2B's service, which its SDK would read by itself."""
+    return os.environ.get("E2B_API_KEY")
+
+
 def credential_environment() -> dict[str, str]:
     """What the host's own git needs to find its credential helpers and ssh agent, when no token was given."""
     names = (

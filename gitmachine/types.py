@@ -110,6 +110,8 @@ class Capabilities:
     """The policy in force: none, host, allow-list, unrestricted, unknown."""
     ports: bool = False
     """A port of the machine can be reached from outside (`get_host`)."""
+    compound: bool = False
+    """`execute_then` is one request; the calls of a session save round trips by it."""
     reconnect: bool = False
     """Another process can `connect(id)` to a live machine."""
     limits: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.checkouts import checkout as checkout
 from tests.support.checkouts import git
+from tests.support.e2b import e2b as e2b
+from tests.support.e2b import e2b_endpoint as e2b_endpoint
 
 COOKBOOK = Path(__file__).parents[1] / "cookbook"
 SAID = {
@@ -29,6 +31,7 @@ SAID = {
     "sync_quickstart.py": ("hello.txt | 2 +-", "committed"),
     "langchain_agent.py": ("tool: exit code 0\ngoodbye", "tool: committed", "ai: I changed the greeting."),
     "langchain_threads.py": ("monday gitmachine/monday remote", "tuesday gitmachine/tuesday nothing"),
+    "from_local_to_e2b.py": (),
 }
 BRANCHES = {
     "quickstart.py": ("fix-greeting", "hello.txt", "goodbye"),
@@ -88,6 +91,15 @@ def test_the_same_goes_from_the_shell(checkout: Path) -> None:
     for said in ("2  exit 0", "rm -r src hello.txt", "idea     exit 1", "other    exit 0", "+goodbye\n+everybody"):
         assert said in done.stdout, done.stdout
     assert "the working tree is as entry 1 left it" in done.stderr
+
+
+@pytest.mark.usefixtures("e2b")
+def test_a_session_moves_from_this_host_to_e2b(checkout: Path) -> None:
+    assert "\nwritten in a bubblewrap\n[committed]" in _run("from_local_to_e2b.py", str(checkout))
+    said = _run("from_local_to_e2b.py", str(checkout), "e2b")
+    assert "\nwritten in a bubblewrap\nwritten in a microvm\n[committed]" in said
+    places = git(checkout, "show", "anywhere:places.txt")
+    assert places == "written in a bubblewrap\nwritten in a microvm"
 
 
 @pytest.mark.usefixtures("state_dir")

@@ -65,8 +65,8 @@ def entry_options(command: Any) -> Any:
             click.option("--repo", metavar="URL|PATH", help="Default: the checkout that this directory is in."),
             click.option("--session", metavar="NAME", help="The branch; a live session of that name is reused."),
             click.option("--base", metavar="REF", help="Where a new session starts. Default: the default branch."),
-            click.option("--machine", type=click.Choice(["local"]), default="local", show_default=True),
-            click.option("--network", type=click.Choice(["none", "host"]), help="Default: none."),
+            click.option("--machine", type=click.Choice(["local", "e2b"]), default="local", show_default=True),
+            click.option("--network", type=click.Choice(["none", "host"]), help="Default: none; on e2b, E2B's."),
             click.option(
                 "--env",
                 metavar="NAME[=VALUE]",

@@ -68,7 +68,11 @@ def _machine(entry: Entry, env: dict[str, str]) -> Any:
         from gitmachine.machines.local import LocalMachine
 
         return LocalMachine(network=None if entry.network in (None, "none") else entry.network, env=env)
-    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local")
+    if entry.machine == "e2b":
+        from gitmachine.machines.e2b import E2BMachine
+
+        return E2BMachine(envs=env, allow_internet_access=False if entry.network == "none" else None)
+    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local or e2b")
 
 
 async def leave_as_found(entered: Entered) -> None:

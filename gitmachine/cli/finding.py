@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmachine.errors import ConfigurationError, MachineError, SessionNotFound
+from gitmachine.errors import ConfigurationError, MachineError, MachineUnreachable, SessionNotFound
 from gitmachine.git.remote import parse_remote
 from gitmachine.opening import machine_of
 from gitmachine.sessions import Registry, SessionRecord
@@ -14,6 +14,9 @@ from gitmachine.types import MachineState
 LIVE = (MachineState.RUNNING, MachineState.PAUSED)
 LOST = "lost"
 """Shown for a session whose machine has ended without being stopped. Its work up to the last command is kept."""
+
+UNKNOWN = "unknown"
+"""Shown for a session whose provider did not answer, or could not be asked."""
 
 
 def checkout_above(directory: Path) -> Path | None:
@@ -30,7 +33,7 @@ class Found:
 
     record: SessionRecord
     state: str
-    """A MachineState, or LOST."""
+    """A MachineState, LOST or UNKNOWN."""
 
     @property
     def live(self) -> bool:
@@ -42,7 +45,9 @@ async def look(record: SessionRecord) -> Found:
     if record.machine is None or record.state is MachineState.STOPPED:
         return Found(record, MachineState.STOPPED)
     try:
-        machine = await machine_of(record)
+        machine = await machine_of(record, only_look=True)
+    except (MachineUnreachable, ConfigurationError):
+        return Found(record, UNKNOWN)
     except MachineError:
         return Found(record, LOST)
     try:

@@ -155,24 +155,32 @@ def _shown(path: bytes) -> str:
     callback=_duration,
     help="What nobody has used for so long (90s, 12h, 7d), in place of 7 days for machines and spares, 30 for output.",
 )
+@click.option(
+    "--machine",
+    type=click.Choice(["local", "e2b"]),
+    default="local",
+    show_default=True,
+    help="Where to look: on this host, or for what this host has made at E2B.",
+)
 @_json
-def gc_command(dry_run: bool, older_than: timedelta | None, as_json: bool) -> None:
+def gc_command(dry_run: bool, older_than: timedelta | None, machine: str, as_json: bool) -> None:
     """Remove what nobody holds any more: dead machines, old spares, what killed processes left.
 
     The work in a machine is in the vault before the machine goes; what cannot be made safe is kept.
     """
-    do(_gc(older_than, dry_run=dry_run, as_json=as_json), as_json=as_json)
+    do(_gc(older_than, machine, dry_run=dry_run, as_json=as_json), as_json=as_json)
 
 
-async def _gc(older_than: timedelta | None, *, dry_run: bool, as_json: bool) -> int | None:
-    from gitmachine import settings
+async def _gc(older_than: timedelta | None, machine: str, *, dry_run: bool, as_json: bool) -> int | None:
+    from gitmachine import collecting, settings, sweeping
     from gitmachine.cli.exits import Exit
     from gitmachine.cli.screen import answer_json
-    from gitmachine.collecting import Act, Done, collect, examine
+    from gitmachine.collecting import Act, Done
 
     where = settings.load()
-    plan = await examine(where, older_than)
-    results = [Done(item, False) for item in plan] if dry_run else [done async for done in collect(where, plan)]
+    keeper = collecting if machine == "local" else sweeping
+    plan = await keeper.examine(where, older_than)
+    results = [Done(item, False) for item in plan] if dry_run else [done async for done in keeper.collect(where, plan)]
     if as_json:
         answer_json([_done_as_data(done) for done in results])
     else:

@@ -16,6 +16,7 @@ from gitmachine.git.capturing import Captured, Captures
 from gitmachine.git.chain import HistoryEntry
 from gitmachine.git.checkout import INLINE_OBJECT_BYTES
 from gitmachine.git.guard import Withheld
+from gitmachine.git.looking import Made, Proposal
 from gitmachine.git.publish import PublishRequest, publish
 from gitmachine.types import PullOutcome, PushOutcome
 
@@ -58,19 +59,34 @@ class SessionBranch(Captures):
         branch it made them: the session branch takes them in, by fast-forward or as a second parent.
         """
         message = message or _AUTO_MESSAGE
-        captured = await self.capture()
+        proposal = await self._proposal(message) if paths is None else None
+        looked = await self.look(proposal)
+        captured = await self.capture(looked=looked)
+        theirs = looked.commit if looked is not None else None
+        if theirs is not None:
+            self._trees[theirs.sha] = captured.tree
         tip = captured.tip
         tree, withheld = await self._tree_to_commit(captured, paths)
         parents = await self._parents(tip, captured.history.head)
         if tree == await self._tree(parents[0] if parents else None) and len(parents) < 2:
+            if theirs is not None and tip is not None:
+                await self._hand_back(captured, tip, await self._vault.raw_commit(tip), tree, theirs)
             if not parents or parents[0] == tip:
                 return CommitOutcome(None, message, withheld)
             return await self._fast_forward(parents[0], captured, message, withheld)
-        made = await self._vault.write_commit(tree, parents, self._owner.identity, message, datetime.now(UTC))
+        when = proposal.when if proposal is not None else datetime.now(UTC)
+        made = await self._vault.write_commit(tree, parents, self._owner.identity, message, when)
         self._trees[made.sha] = tree
         await self._vault.update_refs({self.ref("tip"): made.sha})
-        problem = await self._hand_back(captured, made.sha, made.raw, tree)
+        problem = await self._hand_back(captured, made.sha, made.raw, tree, theirs)
         return CommitOutcome(made.sha, message, withheld, problem)
+
+    async def _proposal(self, message: str) -> Proposal | None:
+        """The commit that the machine is to make by itself; the host makes the same one, or corrects it."""
+        refs = await self.refs()
+        if not self._compound or "tip" not in refs or "unapplied" in refs:
+            return None
+        return Proposal.now(self._owner.branch, refs["tip"], self._owner.identity, message)
 
     async def _tree_to_commit(
         self, captured: Captured, paths: Sequence[str] | None
@@ -104,16 +120,25 @@ class SessionBranch(Captures):
         raw = await self._vault.raw_commit(sha)
         return CommitOutcome(sha, message, withheld, await self._hand_back(captured, sha, raw, None))
 
-    async def _hand_back(self, captured: Captured, sha: str, raw: bytes, tree: str | None) -> str | None:
-        """Gives the machine's repository the commit; None when it took it, else why not."""
+    async def _hand_back(
+        self, captured: Captured, sha: str, raw: bytes, tree: str | None, theirs: Made | None = None
+    ) -> str | None:
+        """Gives the machine's repository the commit; None when it took it, else why not.
+
+        `theirs` is what it has committed by itself meanwhile.
+        """
         history = captured.history
         if history.unreadable is not None:
             await self._remember_unapplied(sha)
             return history.unreadable
         branch = f"refs/heads/{self._owner.branch}"
+        if theirs is not None and theirs.sha == sha:
+            await self._remember_unapplied(sha if theirs.problem else None)
+            self._known = "" if theirs.problem else _moved(history.state, branch, sha, history.head_ref)
+            return theirs.problem
         index, objects = b"", None
         if tree is not None and history.head_ref == branch:
-            changes = await self._vault.changes(await self._tree(history.head), tree)
+            changes = await self._vault.changes(await self._tree(theirs.sha if theirs else history.head), tree)
             index = text.index_info([(c.path, c.new_mode, c.new_sha) for c in changes])
         has = history.refs.get(branch)
         if (tree is not None and (tree != captured.tree or captured.nested)) or has != captured.tip:
@@ -125,7 +150,7 @@ class SessionBranch(Captures):
             branch=self._owner.branch,
             sha=sha,
             made=[("commit", raw), *(("tree", content) for content in trees.values())],
-            old=has,
+            old=theirs.sha if theirs else has,
             index=index,
             objects=objects,
             reason="gitmachine: commit",
@@ -213,6 +238,7 @@ class SessionBranch(Captures):
 
         `objects` is a directory that the machine can read, if that has all that `target` needs. Raises GitError.
         """
+        self._early = None
         if current == target:
             return restoring.Restored()
         plan = restoring.plan(await self._vault.changes(current, target))

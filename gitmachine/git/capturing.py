@@ -5,21 +5,24 @@ Everything goes one way round: out of the machine come objects and names of obje
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gitmachine.errors import GitError
 from gitmachine.git import text
 from gitmachine.git.chain import Chain, Draft, Effect, HistoryEntry
-from gitmachine.git.checkout import Checkout, History, Snapshot
+from gitmachine.git.checkout import Checkout, History, Provision, Snapshot
 from gitmachine.git.grafting import DIRECTORY, Ungraftable, parsed
 from gitmachine.git.guard import Guard
+from gitmachine.git.looking import Looked, Proposal
 from gitmachine.git.loose import object_name
 from gitmachine.git.objects import Content
 from gitmachine.git.parse import compose_commit
 from gitmachine.git.vault import Vault
+from gitmachine.machine import Step
 from gitmachine.together import both
-from gitmachine.types import GitIdentity
+from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity
 
 _UNAPPLIED = "unapplied"
 _REMEMBERED_TREES = 100
@@ -64,6 +67,7 @@ class Captures:
         self._owner = owner
         self.chain = Chain(vault, self.ref("history"), owner.identity)
         self._known = ""
+        self._early: Looked | None = None
         self._trees: dict[str, str] = {}
         self._shadowed: str | None = None
         self._composed: dict[str, bytes] = {}
@@ -92,15 +96,17 @@ class Captures:
 
     # --- machine to vault -------------------------------------------------------------------------------
 
-    async def capture(self, draft: Draft | None = None, *, files_only: bool = False) -> Captured:
+    async def capture(
+        self, draft: Draft | None = None, *, files_only: bool = False, looked: Looked | None = None
+    ) -> Captured:
         """Brings files and history into the vault. Raises CaptureFailed, Quarantined, VaultError.
 
         Nothing in the machine's repository changes. With `draft` the session's history gets an entry, in the same
-        transaction. `files_only` leaves the machine's repository unread.
+        transaction. `files_only` leaves the machine's repository unread. `looked` is what the machine has said already.
         """
         refs = await self.refs()
-        have = await self._tree(refs.get("files") or refs.get("base"))
-        snapshot, history = await self._look(have, refs, files_only=files_only)
+        have = await self._have(refs)
+        snapshot, history = await self._look(have, refs, files_only=files_only, looked=looked)
         tip = await self._tip(history.refs.get(f"refs/heads/{self._owner.branch}"), refs)
         snapshot, tree, objects = await self._take_files(snapshot, have, refs)
         if history.sparse and history.head is not None:
@@ -171,13 +177,63 @@ class Captures:
         if sha is not None or _UNAPPLIED in await self.refs():
             await self._vault.update_refs({self.ref(_UNAPPLIED): sha})
 
-    async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
-        looking = self._checkout.snapshot(have, self._bases(refs), edits=True)
+    # --- one request for several things, on a machine that can do that ----------------------------------
+
+    async def provision(self, plan: Provision) -> None:
+        """Makes the checkout; what the first capture asks comes with it. Raises as `Checkout.provision`."""
+        if not self._compound:
+            await self._checkout.provision(plan)
+            return
+        refs = await self.refs()
+        steps = await self._questions(refs, fresh=True)
+        self._early = Looked.read(refs, await self._checkout.provision(plan, steps))
+
+    async def run(self, command: str, options: ExecuteOptions) -> tuple[ExecutionResult, Looked | None]:
+        """Runs a command; what the capture after it asks comes with the result. None where it does not."""
+        if not self._compound:
+            return await self._checkout.machine.execute(command, options), None
+        refs = await self.refs()
+        result, answers = await self._checkout.machine.execute_then(command, options, await self._questions(refs))
+        return result, Looked.read(refs, answers)
+
+    async def look(self, proposal: Proposal | None = None) -> Looked | None:
+        """What a capture asks, and a commit if there is something to commit. None where that is not one request."""
+        if not self._compound:
+            return None
+        refs = await self.refs()
+        steps = await self._questions(refs)
+        if proposal is not None:
+            steps.append(proposal.step(self._checkout.path, await self._checkout.shadow()))
+        _, answers = await self._checkout.machine.execute_then(":", ExecuteOptions(), steps)
+        return Looked.read(refs, answers)
+
+    @property
+    def _compound(self) -> bool:
+        return self._checkout.machine.capabilities.compound
+
+    async def _questions(self, refs: dict[str, str], *, fresh: bool = False) -> list[Step]:
+        snapshot = await self._checkout.snapshot_step(await self._have(refs), self._bases(refs), fresh=fresh)
+        return [snapshot, self._checkout.history_step(self._known, _commits(refs))]
+
+    async def _look(
+        self, have: str, refs: dict[str, str], *, files_only: bool, looked: Looked | None
+    ) -> tuple[Snapshot, History]:
+        looked, self._early = looked or self._early, None
         if files_only:
-            return await looking, History(state=self._known)
-        bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
-        snapshot, history = await both(looking, self._checkout.history(self._known, bases))
+            return await self._checkout.snapshot(have, self._bases(refs), edits=True), History(state=self._known)
+        if looked is None or not (looked.fits(refs) or looked.confirms(have, self._known)):
+            looked = await self.look()
+        if looked is None:
+            looking = self._checkout.snapshot(have, self._bases(refs), edits=True)
+            snapshot, history = await both(looking, self._checkout.history(self._known, _commits(refs)))
+        else:
+            reading = self._checkout.snapshot_of(have, self._bases(refs), looked.snapshot)
+            step = self._checkout.history_step(self._known, _commits(refs))
+            snapshot, history = await both(reading, self._checkout.history_of(step, looked.history))
         return snapshot, await self._take_history(history, refs)
+
+    async def _have(self, refs: dict[str, str]) -> str:
+        return await self._tree(refs.get("files") or refs.get("base"))
 
     def composed_trees(self, tree: str) -> dict[str, bytes]:
         """Of a tree that was made here what the machine may not have: its tree objects by name."""
@@ -251,6 +307,10 @@ class Captures:
                 self._trees.clear()
             self._trees[commit] = await self._vault.tree_of(commit)
         return self._trees[commit]
+
+
+def _commits(refs: Mapping[str, str]) -> list[str]:
+    return [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
 
 
 def _vault_name(machine_ref: str) -> str:

@@ -17,7 +17,7 @@ from gitmachine.git import loose, text
 from gitmachine.git.grafting import Edits
 from gitmachine.git.objects import Content
 from gitmachine.git.packing import packed
-from gitmachine.machine import Machine, Place
+from gitmachine.machine import Machine, Place, Step
 from gitmachine.together import both
 from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity, PullOutcome
 
@@ -109,10 +109,10 @@ class Checkout:
     def machine(self) -> Machine:
         return self._machine
 
-    async def provision(self, plan: Provision) -> None:
-        """Makes the checkout. Raises GitError when git in the machine fails or is missing."""
+    async def provision(self, plan: Provision, then: Sequence[Step] = ()) -> tuple[ExecutionResult, ...] | None:
+        """Makes the checkout, then runs some steps. Raises GitError when git in the machine fails or is missing."""
         observer = await self._machine.observer(self.path)
-        shadow = observer.git_objects_in_machine if observer else f"{await self._shadow()}/objects"
+        shadow = observer.git_objects_in_machine if observer else f"{await self.shadow()}/objects"
         alternates = [directory for directory in (plan.objects, shadow) if directory]
         environment = {
             "GM_REPO": self.path,
@@ -122,10 +122,10 @@ class Checkout:
             "GM_ALTERNATES": "".join(f"{directory}\n" for directory in alternates),
             "GM_PACK": await self._send(plan.bundle),
         }
-        refs = text.packed_refs(plan.refs).encode()
-        making = self._git(self._machine, "provision", environment, stdin=refs, timeout=_PROVISION_LIMIT_S)
+        options = _options(environment, text.packed_refs(plan.refs).encode(), _PROVISION_LIMIT_S)
+        making = self._machine.execute_then(text.script("provision"), options, then)
         # It takes as long to come up as the checkout to be made.
-        result = (await both(making, observer.execute(":")))[0] if observer else await making
+        result, answers = (await both(making, observer.execute(":")))[0] if observer else await making
         if result.exit_code == 127:
             raise GitError(
                 f"there is no git in the machine {self._machine.id}: use an image or a root file system with git",
@@ -133,13 +133,14 @@ class Checkout:
             )
         _require(result, f"the checkout of {plan.branch!r} at {self.path} could not be made")
         if observer is None:
-            self._adopt_index = True  # at the first snapshot: a step of its own would be a request of its own
-            return
+            self._adopt_index = not then  # at the first snapshot: a step of its own would be a request of its own
+            return answers
         self._begun = f"{_MARK}{secrets.token_hex(8)}"
         place, known = await self._vantage()
         await self._snapshot_step(
             place, {**known, "GM_STEP": "prepare", "GM_ADOPT_INDEX": "yes", "GM_NEXT": self._begun}
         )
+        return None
 
     @property
     def is_prepared(self) -> bool:
@@ -174,6 +175,26 @@ class Checkout:
         answer = await self._snapshot_step(place, {**environment, "GM_STEP": "tree"})
         if answer.has("few"):
             return Snapshot("", None, edits=answer.edits(), mark=following)
+        return await self._whole(place, environment, answer)
+
+    async def snapshot_step(self, have: str, bases: Sequence[str] = (), *, fresh: bool = False) -> Step:
+        """The same as a step, for a machine without an observer; `snapshot_of` reads its result.
+
+        `fresh` says that the checkout was just made.
+        """
+        _, environment = await self._vantage()
+        adopt = self._adopt_index or fresh
+        self._adopt_index = False
+        environment |= {**_asked(have, bases, adopt=adopt), "GM_STEP": "tree"}
+        return Step(text.script("snapshot"), _options(environment, None, _CAPTURE_LIMIT_S))
+
+    async def snapshot_of(self, have: str, bases: Sequence[str], result: ExecutionResult) -> Snapshot:
+        """What the step came to, or one like it. Raises CaptureFailed."""
+        place, environment = await self._vantage()
+        environment |= _asked(have, bases, adopt=False)
+        return await self._whole(place, environment, self._snapshot_answer(result))
+
+    async def _whole(self, place: Place, environment: dict[str, str], answer: _Answer) -> Snapshot:
         paths = [link.path for link in text.new_gitlinks(answer.decoded("nested"))]
         paths += text.unborn_repositories(answer.trouble)
         if not paths:
@@ -210,7 +231,11 @@ class Checkout:
 
         A repository that cannot be read is an answer, not an error: the files are captured without it.
         """
-        place = self._machine
+        step = self.history_step(known, bases)
+        return await self.history_of(step, await self._machine.execute(step.command, step.options))
+
+    def history_step(self, known: str, bases: Sequence[str]) -> Step:
+        """The same as a step; `history_of` reads its result."""
         environment = {
             "GM_REPO": self.path,
             "GM_KNOWN": known,
@@ -218,11 +243,15 @@ class Checkout:
             "GM_INLINE_BYTES": str(INLINE_PACK_BYTES),
             "GIT_SHALLOW_FILE": "",
         }
-        result = await self._git(place, "history", environment, timeout=self._history_limit)
+        return Step(text.script("history"), _options(environment, None, self._history_limit))
+
+    async def history_of(self, step: Step, result: ExecutionResult) -> History:
+        """What a `history_step` came to."""
+        place = self._machine
         self._history_limit = _HISTORY_HUNG_LIMIT_S if result.timed_out else _HISTORY_LIMIT_S
         if result.timed_out and result.stdout.startswith("head "):
             # git works there, it only has much to pack.
-            result = await self._git(place, "history", environment, timeout=_CAPTURE_LIMIT_S)
+            result = await place.execute(step.command, step.options.with_(timeout=_CAPTURE_LIMIT_S))
         if result.timed_out or result.exit_code != 0:
             reason = "it took too long" if result.timed_out else result.stderr.strip()
             return History(unreadable=reason or f"exit code {result.exit_code}")
@@ -316,18 +345,21 @@ class Checkout:
         place: Place = observer or self._machine
         objects = observer.objects if observer else f"{self.path}/.git/objects"
         environment = {
-            "GM_GIT_DIR": observer.git_dir if observer else await self._shadow(),
+            "GM_GIT_DIR": observer.git_dir if observer else await self.shadow(),
             "GM_WORK_TREE": observer.work_tree if observer else self.path,
             "GM_ALTERNATES": f"{objects}\n" if objects else "",
             "GM_INLINE_BYTES": str(INLINE_PACK_BYTES),
         }
         return place, environment
 
-    async def _shadow(self) -> str:
+    async def shadow(self) -> str:
+        """The git directory in the machine that snapshots are made in, where there is no observer."""
         return f"{await self._machine.home()}/.gitmachine/shadow.git"
 
     async def _snapshot_step(self, place: Place, environment: Mapping[str, str]) -> _Answer:
-        result = await self._git(place, "snapshot", environment, timeout=_CAPTURE_LIMIT_S)
+        return self._snapshot_answer(await self._git(place, "snapshot", environment, timeout=_CAPTURE_LIMIT_S))
+
+    def _snapshot_answer(self, result: ExecutionResult) -> _Answer:
         if result.timed_out or result.exit_code != 0:
             raise CaptureFailed(
                 f"the files at {self.path} could not be brought out of machine {self._machine.id}, which is kept: "
@@ -353,14 +385,7 @@ class Checkout:
         stdin: bytes | None = None,
         timeout: float,
     ) -> ExecutionResult:
-        options = ExecuteOptions(
-            cwd="/",
-            env={**text.machine_environment(), **environment},
-            stdin=stdin,
-            timeout=timeout,
-            max_output_bytes=None,
-        )
-        return await place.execute(text.script(script), options)
+        return await place.execute(text.script(script), _options(environment, stdin, timeout))
 
 
 class _Answer:
@@ -407,6 +432,29 @@ class _Answer:
         for path in self.values("packfile"):
             return await place.read_bytes(path)
         return None
+
+
+def _asked(have: str, bases: Sequence[str], *, adopt: bool) -> dict[str, str]:
+    """What a snapshot from within the machine is told: its answer is always a whole tree."""
+    return {
+        "GM_HAVE": have,
+        "GM_BASES": " ".join(bases),
+        "GM_ADOPT_INDEX": "yes" if adopt else "",
+        "GM_FEW": "",
+        "GM_BLOB_BYTES": str(_EDIT_BYTES),
+        "GM_MARK": have,
+        "GM_NEXT": "",
+    }
+
+
+def _options(environment: Mapping[str, str], stdin: bytes | None, timeout: float) -> ExecuteOptions:
+    return ExecuteOptions(
+        cwd="/",
+        env={**text.machine_environment(), **environment},
+        stdin=stdin,
+        timeout=timeout,
+        max_output_bytes=None,
+    )
 
 
 def _repository_config(plan: Provision) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from gitmachine import GitMachine, LocalMachine, Machine, MachineState
+from gitmachine import E2BMachine, GitMachine, LocalMachine, Machine, MachineState
 from gitmachine.errors import GitMachineError
 from tests.providers.plain import PlainMachine
+from tests.support.e2b import e2b, e2b_endpoint
 from tests.support.git_server import TOKEN, GitServer, Repository, git_server
 
-__all__ = ["git_server"]
+__all__ = ["e2b", "e2b_endpoint", "git_server"]
 
 MachineMaker = Callable[[], Machine]
 
@@ -25,9 +27,15 @@ class Opener(Protocol):
     async def __call__(self, repository: str | Repository | None = None, **options: Any) -> GitMachine: ...
 
 
-@pytest.fixture(params=[LocalMachine, PlainMachine], ids=["local", "ten_members"])
+# E2B's protocol is spoken the same by every user: the run as root is enough, and CI has only so much time.
+_PROVIDERS = {"local": LocalMachine, "ten_members": PlainMachine} | ({"e2b": E2BMachine} if os.geteuid() == 0 else {})
+
+
+@pytest.fixture(params=_PROVIDERS.values(), ids=_PROVIDERS.keys())
 def make_machine(request: pytest.FixtureRequest) -> MachineMaker:
     maker: MachineMaker = request.param
+    if maker is E2BMachine:
+        request.getfixturevalue("e2b")
     return maker
 
 

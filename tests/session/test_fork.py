@@ -16,8 +16,10 @@ from tests.support.git_server import Repository, git
 
 
 @pytest.fixture
-async def forks(state_dir: Path) -> AsyncIterator[list[GitMachine]]:
-    """Forks put in here are ended after the test."""
+async def forks(state_dir: Path, request: pytest.FixtureRequest) -> AsyncIterator[list[GitMachine]]:
+    """Forks put in here are ended after the test, and before the provider goes that they are on."""
+    if "make_machine" in request.fixturenames:
+        request.getfixturevalue("make_machine")
     made: list[GitMachine] = []
     yield made
     for gm in made:
