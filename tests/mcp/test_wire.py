@@ -8,6 +8,7 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from mcp.client.client import Client
@@ -45,11 +46,17 @@ async def gone(environment: dict[str, str]) -> None:
     await until(lambda: _sleeping(environment) == 0, 10)
 
 
+def _begun_or_over(call: asyncio.Task[object], environment: dict[str, str]) -> bool:
+    return _sleeping(environment) == 2 or call.done()
+
+
 async def outlived(client: Client, arguments: dict[str, str], environment: dict[str, str]) -> bool:
     """A call that its client gives up by itself. Whether the command ran by then; a busy host is given more time."""
     for bound_s in (1.0, 5.0, 20.0):
-        call = asyncio.create_task(client.call_tool("run", arguments, read_timeout_seconds=bound_s))
-        await until(lambda call=call: _sleeping(environment) == 2 or call.done())
+        call: asyncio.Task[object] = asyncio.create_task(
+            client.call_tool("run", arguments, read_timeout_seconds=bound_s)
+        )
+        await until(partial(_begun_or_over, call, environment))
         began = not call.done()
         with pytest.raises(MCPError, match=r"[Tt]imed out"):
             await call
