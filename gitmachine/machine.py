@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gitmachine.errors import ConfigurationError, FileError
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal
 
 if TYPE_CHECKING:
     from gitmachine.process import Process
@@ -183,6 +183,10 @@ class Machine(ABC):
 
     async def aclose(self) -> None:
         """Lets go of the machine without ending it: connections are closed, the machine lives on."""
+
+    async def network_refusals(self, after: int = 0) -> tuple[list[Refusal], int]:
+        """The connections that the network policy refused after `after`, and what to give as `after` the next time."""
+        return [], after
 
     # --- what a provider on the host's own kernel can make faster and safer -----------------------------
 

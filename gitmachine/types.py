@@ -75,6 +75,20 @@ class RunOptions(ExecuteOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A connection that a machine was not given."""
+
+    host: str
+    port: int
+    reason: str
+    at: float = 0.0
+    """Seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port} {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionResult:
     """What a command left behind. A non-zero exit is a result, never an exception."""
 
@@ -90,6 +104,11 @@ class ExecutionResult:
     """Seconds from the request to the end of the command."""
     output_path: str | None = None
     """Where a session keeps the whole output of a truncated command, on the host."""
+    exceeded: tuple[str, ...] = ()
+    """Limits of the machine that were run into while the command ran, as the kernel or the machine counted it:
+    memory (the kernel killed a process), processes (one could not be made), disk (all processes were killed)."""
+    refused: tuple[Refusal, ...] = ()
+    """Connections that the network policy refused while the command ran, in a session."""
 
     @property
     def ok(self) -> bool:
@@ -108,6 +127,8 @@ class Capabilities:
     """A short name for the wall around the machine: bubblewrap, container, microvm, none, unknown."""
     network: str = "unknown"
     """The policy in force: none, host, allow-list, unrestricted, unknown."""
+    allowed_hosts: tuple[str, ...] = ()
+    """With the policy allow-list: what the machine may connect to, as it was written."""
     ports: bool = False
     """A port of the machine can be reached from outside (`get_host`)."""
     reconnect: bool = False

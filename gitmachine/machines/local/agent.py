@@ -12,6 +12,7 @@ in frames of five bytes: a letter and a u32.
   write to, the same two pipes to read from, and optionally stdin. Answers `E status` when the shell has ended,
   `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
   end of its connection, kills the whole tree; `K 0` says that none of it is left.
+- `listen port`: answers `L 0` with the descriptor of a socket that listens on that port of 127.0.0.1, always the same.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
 - `ping`: answers `P 0`.
 
@@ -45,6 +46,7 @@ MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
 KILL_INTERVAL_S = 0.002
 STOP_PASSES = 200
 CHUNK_BYTES = 256 * 1024
+BACKLOG = 512
 PR_SET_DUMPABLE = 4
 SHELL = b"/bin/bash" if os.path.exists("/bin/bash") else b"/bin/sh"
 LONG_COMMAND = b'eval "$(cat <&3)" 3<&-'
@@ -59,6 +61,7 @@ connections: set[Connection] = set()
 quiet_holders: set[Connection] = set()
 quiet_stopped: list[int] = []
 next_tag = 1
+listeners: dict[bytes, _socket.socket] = {}  # port -> what the host accepts connections from
 devnull = -1
 oom_score = -1
 
@@ -416,6 +419,8 @@ class Connection:
     def operate(self, operation: bytes, fields: list[bytes]) -> None:
         if operation == b"ping":
             self.send(b"P", 0)
+        elif operation == b"listen":
+            self.give_listener(fields[0])
         elif operation == b"quiet":
             quiet_holders.add(self)
             self.send(b"Q", stop_others())
@@ -423,6 +428,14 @@ class Connection:
             self.start(operation, fields)
         else:
             self.close()
+
+    def give_listener(self, port: bytes) -> None:
+        try:
+            descriptor = listening(port).fileno().to_bytes(4, sys.byteorder)
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor)
+            self.socket.sendmsg([b"L" + bytes(4)], [rights])
+        except OSError as error:
+            self.send(b"R", error.errno or errno.EIO)
 
     def start(self, operation: bytes, fields: list[bytes]) -> None:
         given, self.descriptors = self.descriptors, []
@@ -460,6 +473,16 @@ class Connection:
             quiet_holders.discard(self)
             if not quiet_holders:
                 end_quiet()
+
+
+def listening(port: bytes) -> _socket.socket:
+    if port not in listeners:
+        made = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", int(port)))
+        made.listen(BACKLOG)
+        listeners[port] = made
+    return listeners[port]
 
 
 def split(body: bytes) -> list[bytes]:

@@ -94,6 +94,28 @@ async def ask(connection: socket.socket, fields: Sequence[bytes], expected: byte
     return int.from_bytes(frame[1:], "big")
 
 
+async def ask_for_descriptor(connection: socket.socket, fields: Sequence[bytes], expected: bytes) -> int:
+    """Sends a request and gives the descriptor that it is answered with, which is then the caller's to close."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    await loop.sock_sendall(connection, encode(fields))
+    loop.add_reader(connection.fileno(), readable.set)
+    try:
+        async with asyncio.timeout(_REPLY_LIMIT_S):
+            await readable.wait()
+        frame, descriptors, _, _ = socket.recv_fds(connection, _FRAME_BYTES, 1)
+    except (OSError, TimeoutError) as error:
+        raise MachineLost(f"the machine's agent does not answer: {error or 'no reply in time'}") from error
+    finally:
+        loop.remove_reader(connection.fileno())
+    if frame[:1] != expected or len(descriptors) != 1:
+        for fd in descriptors:
+            os.close(fd)
+        raise MachineError(f"the machine's agent answered {frame!r} to {fields[0]!r}; stop() the machine")
+    os.set_inheritable(descriptors[0], False)
+    return descriptors[0]
+
+
 class _Reader:
     """The reading end of one output pipe."""
 

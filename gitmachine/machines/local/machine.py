@@ -22,19 +22,21 @@ from gitmachine.errors import (
 )
 from gitmachine.locks import FileLock
 from gitmachine.machine import Machine, Observer
-from gitmachine.machines.local import cgroup, freezer, objects, observer, proc, sandbox
+from gitmachine.machines.local import cgroup, freezer, gateway, objects, observer, proc, sandbox
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.client import Address, ask
+from gitmachine.machines.local.gateway import Gateway
 from gitmachine.machines.local.layout import RECORD, Layout, remove_tree
 from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.place import SandboxPlace
 from gitmachine.machines.local.probe import unavailable
 from gitmachine.machines.local.record import InitRecord, MachineRecord, Network
-from gitmachine.machines.local.sandbox import Bind, Plan
+from gitmachine.machines.local.sandbox import Bind, Init, Plan
 from gitmachine.machines.local.spares import Spares
 from gitmachine.machines.local.user import machine_user
+from gitmachine.network.policy import AllowList
 from gitmachine.settings import Settings, load
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal
 
 _LIFECYCLE_LIMIT_S = 60.0
 _READY_LIMIT_S = 20.0
@@ -46,8 +48,9 @@ class LocalMachine(Machine):
     It sees the host's /usr, a few files of /etc, its own home and a /tmp in memory; commands run in /bin/bash
     where there is one, else in /bin/sh. It outlives this object and this program: `connect(id)` finds it again.
 
-    network: None for loopback only; "host" for the host's own network, and that includes whatever listens on
-        the host's loopback.
+    network: None for loopback only; a list of allowed hosts, such as ["pypi.org", "*.example.org", "10.0.0.7:443"],
+        which are reached through a proxy outside the machine (`gitmachine.network.policy` says what an entry may
+        be); "host" for the host's own network, and that includes whatever listens on the host's loopback.
     limits: see `Limits`; a default bounds memory, processes and /tmp.
     env: added to every command's environment; kept in the machine's record on the host.
     state_dir: in place of the one that `GITMACHINE_HOME` names.
@@ -76,6 +79,7 @@ class LocalMachine(Machine):
         self._user = machine_user()
         self._layout: Layout | None = None
         self._record: MachineRecord | None = None
+        self._gateway: Gateway | None = None
         self._stopped = False
         self._making = asyncio.Lock()
 
@@ -138,7 +142,8 @@ class LocalMachine(Machine):
             pause_keeps_memory=True,
             shares_host_kernel=True,
             isolation="bubblewrap",
-            network=self._network or "none",
+            network="allow-list" if isinstance(self._network, tuple) else self._network or "none",
+            allowed_hosts=self._network if isinstance(self._network, tuple) else (),
             reconnect=True,
             limits=self._limits.described(groups.limits) if groups else {},
             freezer=groups.freezer if groups else None,
@@ -153,6 +158,7 @@ class LocalMachine(Machine):
             # A launch in a thread cannot be cancelled: it is waited for, and then undone below.
             await _uninterrupted(asyncio.to_thread(self._launch, layout))
             await self._wait_until_ready(layout)
+            await self._open_gateway()
         except BaseException:
             await asyncio.shield(self._undo())
             raise
@@ -184,7 +190,12 @@ class LocalMachine(Machine):
 
         Raises StateError, MachineLost, FileNotFoundError for a `cwd` that is not there, ConfigurationError.
         """
-        return await self._place("execute()").execute(command, options or ExecuteOptions())
+        place = self._place("execute()")
+        await self._open_gateway()
+        return await place.execute(command, options or ExecuteOptions())
+
+    async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
+        return await gateway.refusals(await self._directory(), after)
 
     def another(self) -> LocalMachine:
         """A new machine with the same network, limits and environment."""
@@ -309,6 +320,22 @@ class LocalMachine(Machine):
             groups=groups,
         )
 
+    async def _open_gateway(self) -> None:
+        """Where there are allowed hosts: the proxy is there when this returns."""
+        gateway = self._gateway_of()
+        if gateway is None or self._layout is None:
+            return
+        try:
+            await gateway.ensure(self._address(self._layout))
+        except (ConnectionError, FileNotFoundError) as error:
+            raise self._lost() from error
+
+    def _gateway_of(self) -> Gateway | None:
+        if self._gateway is None and isinstance(self._network, tuple) and self._record and self._layout:
+            init = Init(self._record.init.pid, self._record.init.start_time)
+            self._gateway = Gateway(self._layout, self._user, init, self._network)
+        return self._gateway
+
     async def _wait_until_ready(self, layout: Layout) -> None:
         try:
             async with asyncio.timeout(_READY_LIMIT_S):
@@ -323,7 +350,7 @@ class LocalMachine(Machine):
         if layout is not None:
             with suppress(MachineError):
                 await self._end(layout)
-        self._record, self._stopped = None, False
+        self._record, self._gateway, self._stopped = None, None, False
 
     async def _end(self, layout: Layout) -> None:
         record = self._record
@@ -331,6 +358,7 @@ class LocalMachine(Machine):
             ended = await proc.kill(init.pid, init.start_time, then=lambda: self._release(record))
             if not ended:
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
+        await gateway.end(layout)
         await observer.end(layout)
         if record is not None:
             await self._release(record)
@@ -360,8 +388,12 @@ class LocalMachine(Machine):
         return self._in_sandbox(self._layout)
 
     def _in_sandbox(self, layout: Layout) -> SandboxPlace:
-        address = Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
-        return SandboxPlace(address, {**sandbox.base_environment(), **self._env}, sandbox.HOME)
+        gateway = self._gateway_of()
+        environment = {**sandbox.base_environment(), **(gateway.environment if gateway else {}), **self._env}
+        return SandboxPlace(self._address(layout), environment, sandbox.HOME)
+
+    def _address(self, layout: Layout) -> Address:
+        return Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
 
     def _require(self, wanted: MachineState, call: str) -> None:
         state = self.state
@@ -392,8 +424,10 @@ def _network(wanted: str | Sequence[str] | None) -> Network:
     if wanted == "host":
         return "host"
     if isinstance(wanted, str):
-        raise ConfigurationError(f"network={wanted!r} is not a policy; there are None and 'host'")
-    raise ConfigurationError("a list of allowed hosts is not available yet; there are network=None and 'host'")
+        raise ConfigurationError(
+            f"network={wanted!r} is not a policy; there are None, 'host', and a list of allowed hosts, [{wanted!r}]"
+        )
+    return AllowList.parse(wanted).entries
 
 
 def _live_ids(machines: Path) -> list[str]:
