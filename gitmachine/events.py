@@ -127,9 +127,20 @@ class CommandFinished(Event):
     duration: float
     timed_out: bool = False
     truncated: bool = False
+    exceeded: list[str] = []
+    """Limits of the machine that were run into: memory, processes, disk."""
     id: str = ""
     entry: str = ""
     """The name of the entry in the history; `verify` compares them."""
+
+
+class NetworkRefused(Event):
+    """The machine's network policy kept a connection from being made."""
+
+    name = "network_refused"
+    host: str
+    port: int
+    reason: str
 
 
 class Checkpointed(Event):

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gitmachine import events as ev
@@ -33,6 +33,7 @@ from gitmachine.machine import Machine
 from gitmachine.observers import Observers
 from gitmachine.output import OutputKeeper
 from gitmachine.process import Process
+from gitmachine.refusing import ALLOW_LIST, Refusals
 from gitmachine.sessions import SessionRecord, SessionStore
 from gitmachine.types import (
     DEFAULT_MAX_OUTPUT_BYTES,
@@ -41,6 +42,7 @@ from gitmachine.types import (
     MachineState,
     PullOutcome,
     PushOutcome,
+    Refusal,
     RunOptions,
 )
 
@@ -202,6 +204,7 @@ class Session:
 
     async def freeze(self, message: str) -> None:
         """The last capture, then the pause. Raises CaptureFailed, VaultError, and leaves the machine running."""
+        await self._tell_refusals()
         async with self.store.lock.exclusive(self.config.lock_timeout):
             require(self.machine.state, [MachineState.RUNNING], "pause()")
             async with self.capturing(), self.machine.quiet():
@@ -218,6 +221,7 @@ class Session:
 
     async def publish_all(self, *, push: bool, before: PushOutcome | None = None) -> PushOutcome:
         """Everything in the vault, then on the remote. `before` is what a first round came to."""
+        await self._tell_refusals()
         async with self.alone("stop()"), self.machine.quiet():
             await self.make_durable("auto-commit on stop")
             if push and self.config.auto_commit and self.branch.vault.remote is not None:
@@ -245,11 +249,21 @@ class Session:
         limit = chosen.max_output_bytes
         keeper = OutputKeeper(self.store.output_path(call), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
         result = await self.machine.execute(command, chosen if limit is None else keeper.attach(chosen))
-        result = keeper.finish(result)
+        result = replace(keeper.finish(result), refused=tuple(await self._tell_refusals()))
         draft = self.draft("command", command, result, started, options.actor)
         entry = await self._checkpoint_after(draft)
-        await self._tell_end(call, entry)
+        await self._tell_end(call, entry, result.exceeded)
         return result
+
+    async def _tell_refusals(self) -> list[Refusal]:
+        """Tells of the connections that the network policy refused since it last did."""
+        if self.machine.capabilities.network != ALLOW_LIST:
+            return []
+        async with self.capturing():
+            found = await Refusals(self.store.directory).fresh(self.machine)
+        for refusal in found:
+            await self.tell(ev.NetworkRefused(host=refusal.host, port=refusal.port, reason=refusal.reason))
+        return found
 
     def draft(
         self, kind: str, command: str, result: ExecutionResult, started: datetime, actor: Actor | None = None
@@ -269,7 +283,7 @@ class Session:
             output_path=result.output_path,
         )
 
-    async def _tell_end(self, call: str, entry: HistoryEntry) -> None:
+    async def _tell_end(self, call: str, entry: HistoryEntry, exceeded: Sequence[str] = ()) -> None:
         await self.tell(
             ev.CommandFinished(
                 number=entry.number,
@@ -277,6 +291,7 @@ class Session:
                 duration=entry.duration,
                 timed_out=entry.timed_out,
                 truncated=entry.truncated,
+                exceeded=list(exceeded),
                 id=call,
                 entry=entry.sha,
             )

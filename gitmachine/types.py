@@ -11,6 +11,11 @@ OutputCallback = Callable[[str], Awaitable[None] | None]
 """Receives decoded text as it arrives; never half a character. May be a plain function or a coroutine."""
 
 DEFAULT_MAX_OUTPUT_BYTES = 1024 * 1024
+_EXCEEDED = {
+    "memory": "out of memory, the kernel killed a process of it",
+    "processes": "too many processes; one could not be started, or what earlier commands had left was ended",
+    "disk": "its home is full, its processes were killed; remove files to go on",
+}
 
 
 class MachineState(enum.StrEnum):
@@ -85,7 +90,7 @@ class Refusal:
     """Seconds since the epoch."""
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port} {self.reason}"
+        return f"{self.host}:{self.port}: it {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,16 @@ class ExecutionResult:
     def ok(self) -> bool:
         """The command exited with 0."""
         return self.exit_code == 0
+
+    @property
+    def limits(self) -> list[str]:
+        """The limits that were run into, a sentence each."""
+        return [f"a limit of the machine was reached: {_EXCEEDED.get(name, name)}" for name in self.exceeded]
+
+    @property
+    def notices(self) -> list[str]:
+        """What the machine kept the command from, a sentence each; for whoever reads the result."""
+        return self.limits + [f"the network policy refused {refusal}" for refusal in self.refused]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ def describe(name: str, data: Mapping[str, Any]) -> str:
         case "command_finished":
             ending = "timed out" if data["timed_out"] else f"exit {data['exit_code']}"
             return f"{ending} after {data['duration']:.2f} s" + (" (output cut)" if data["truncated"] else "")
+        case "network_refused":
+            return f"{data['host']}:{data['port']}: it {data['reason']}"
         case "checkpointed":
             return f"{short(data['sha'])}: the working tree is in the vault"
         case "committed":
@@ -80,7 +82,7 @@ def _withheld(data: Mapping[str, Any]) -> str:
 _COLOURS = {
     "committed": "green", "pushed": "green", "push_rejected": "red", "push_held": "yellow", "withheld": "yellow",
     "capture_incomplete": "red", "callback_failed": "red", "paused": "cyan", "resumed": "cyan", "recovered": "yellow",
-    "command_started": "bright_white",
+    "command_started": "bright_white", "network_refused": "yellow",
 }  # fmt: skip
 
 

@@ -116,7 +116,7 @@ class Forbidden(BaseHTTPRequestHandler):
     hits: list[str] = []  # noqa: RUF012 - counted over all
 
     def do_GET(self) -> None:
-        self.hits.append(str(self.server.server_address[0]))
+        self.hits.append(str(self.connection.getsockname()[0]))
         self.send_response(200)
         self.send_header("Content-Length", "6")
         self.end_headers()

@@ -156,6 +156,22 @@ def enter(groups: Groups, pid: int) -> None:
             raise MachineError(f"the sandbox could not be moved to its control group {path}: {error}") from error
 
 
+def exceeded(groups: Groups) -> dict[str, int]:
+    """How often each limit was run into: processes that the kernel killed for memory, forks that it refused."""
+    files = {
+        "memory": (("memory.events", groups.unified), ("memory.oom_control", groups.by_controller.get("memory"))),
+        "processes": (("pids.events", groups.unified), ("pids.events", groups.by_controller.get("pids"))),
+    }
+    counted = dict.fromkeys(files, 0)
+    for name, places in files.items():
+        for file, group in places:
+            for line in (proc.read_small(f"{group}/{file}") or "").splitlines() if group else ():
+                key, _, value = line.partition(" ")
+                if key in ("oom_kill", "max") and (key == "oom_kill") == (name == "memory"):
+                    counted[name] += int(value)
+    return counted
+
+
 def discard(groups: Groups) -> None:
     """Removes groups in which nothing runs any more, waiting a moment for the last ones to leave. Blocks."""
     deadline = time.monotonic() + _REMOVE_LIMIT_S

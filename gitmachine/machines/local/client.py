@@ -31,6 +31,7 @@ _QUEUE_BYTES = 1024 * 1024
 MAX_FIELD_BYTES = 16 * 1024 * 1024
 _CONNECT_LIMIT_S = 5.0
 _REPLY_LIMIT_S = 30.0
+_EXCEEDED = {1: "disk", 2: "processes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,8 @@ class Job(CommandStream):
     def _take(self, letter: bytes, value: int) -> None:
         if letter == b"E":
             self._exit_code = value & 0xFF
+        elif letter == b"X":
+            self.exceeded = (*self.exceeded, _EXCEEDED.get(value, "unknown"))
         elif letter == b"K":
             self._killed.set()
         else:

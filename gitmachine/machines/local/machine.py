@@ -8,6 +8,7 @@ import posixpath
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -192,7 +193,12 @@ class LocalMachine(Machine):
         """
         place = self._place("execute()")
         await self._open_gateway()
-        return await place.execute(command, options or ExecuteOptions())
+        assert self._record is not None
+        groups = self._record.groups
+        before = cgroup.exceeded(groups)
+        result = await place.execute(command, options or ExecuteOptions())
+        more = [name for name, count in cgroup.exceeded(groups).items() if count > before[name]]
+        return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
 
     async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
         return await gateway.refusals(await self._directory(), after)
@@ -412,7 +418,11 @@ class LocalMachine(Machine):
 
     def _lost(self) -> MachineLost:
         where = self._layout.home if self._layout else self._settings.machines
-        return MachineLost(f"machine {self.id} has ended without stop(); its files are still in {where}")
+        how = "has ended without stop()"
+        lifetime_s = self._limits.lifetime_s
+        if lifetime_s and self._record and time.time() >= self._record.created + lifetime_s:
+            how = f"has ended: its lifetime of {lifetime_s:g} s is over"
+        return MachineLost(f"machine {self.id} {how}; its files are still in {where}")
 
     def _freezer(self, record: MachineRecord) -> freezer.Freezer:
         return freezer.choose(record.groups, record.init.pid)
