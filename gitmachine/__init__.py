@@ -49,7 +49,9 @@ from gitmachine.types import (
     MachineState,
     PullOutcome,
     PushOutcome,
+    Refusal,
     RunOptions,
+    Wishes,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from gitmachine.git_machine import GitMachine
     from gitmachine.machines.local import Limits, LocalMachine
     from gitmachine.process import Process
+    from gitmachine.project.consent import Consent
     from gitmachine.rewinding import Rewind
     from gitmachine.sessions import Registry, SessionRecord
     from gitmachine.status import Status
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
 # What takes time to load, most of it pydantic's.
 _LAZY = {
     "BlameLine": "gitmachine.git.blame",
+    "Consent": "gitmachine.project.consent",
     "Event": "gitmachine.events",
     "GitMachine": "gitmachine.git_machine",
     "Guard": "gitmachine.git.guard",
@@ -92,6 +96,7 @@ __all__ = [
     "CaptureFailed",
     "CheckpointNotFound",
     "ConfigurationError",
+    "Consent",
     "Event",
     "ExecuteOptions",
     "ExecutionResult",
@@ -120,6 +125,7 @@ __all__ = [
     "PushOutcome",
     "PushRejected",
     "Quarantined",
+    "Refusal",
     "Registry",
     "RemoteUnreachable",
     "RepositoryError",
@@ -134,6 +140,7 @@ __all__ = [
     "Status",
     "VaultError",
     "Verification",
+    "Wishes",
 ]
 
 

@@ -25,10 +25,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from gitmachine.errors import ConfigurationError, FileError
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal, Wishes
 
 if TYPE_CHECKING:
     from gitmachine.process import Process
@@ -125,6 +125,18 @@ class Machine(ABC):
             raise ConfigurationError(
                 f"{type(self).__name__} needs arguments to make another one: give the machine, or a function that does"
             ) from error
+
+    adapts_before_start: ClassVar[bool] = False
+    """`adapt` has to come before `start()`; by default it comes after, while nothing has run in the machine yet."""
+
+    async def adapt(self, wishes: Wishes) -> dict[str, str]:
+        """Takes up what the repository asks for and its operator granted; by a wish's name why it could not be had.
+
+        The default can do nothing of it.
+        """
+        asked = [*wishes.limits, *(["image"] if wishes.image else []), *(["network"] if wishes.network else [])]
+        asked += ["env"] if wishes.env else []
+        return dict.fromkeys(asked, f"{type(self).__name__} cannot be set up by a repository")
 
     async def home(self) -> str:
         """The absolute path of the machine's home directory."""

@@ -33,6 +33,7 @@ from gitmachine.machine import Machine
 from gitmachine.observers import Observers
 from gitmachine.output import OutputKeeper
 from gitmachine.process import Process
+from gitmachine.project.consent import Grant
 from gitmachine.refusing import ALLOW_LIST, Refusals
 from gitmachine.sessions import SessionRecord, SessionStore
 from gitmachine.types import (
@@ -75,6 +76,8 @@ class Session:
     observers: Observers
     secrets: tuple[str, ...] = ()
     """Never to be written into the history, in any spelling."""
+    grant: Grant | None = None
+    """What the repository's own file got when the session was opened."""
     offline: bool = False
     """The remote was out of reach when the session was opened."""
 

@@ -155,6 +155,30 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a repository asks of its machine, as far as its operator granted it. Empty or None: nothing."""
+
+    image: str | None = None
+    network: tuple[str, ...] = ()
+    """Allowed hosts beside those that the machine has."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+    open_files: int | None = None
+    lifetime_s: float | None = None
+    may_raise: bool = False
+    """The limits count also where they are above the machine's own."""
+
+    @property
+    def limits(self) -> dict[str, int | float]:
+        """The limits that are asked for, by name."""
+        names = ("memory_bytes", "disk_bytes", "cpus", "processes", "open_files", "lifetime_s")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class GitIdentity:
     """Author and committer of the commits that a session makes."""
 

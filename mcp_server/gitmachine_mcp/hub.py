@@ -53,6 +53,7 @@ _LEVEL_OF: dict[str, LoggingLevel] = {
     "capture_incomplete": "warning",
     "recovered": "warning",
     "network_refused": "warning",
+    "setup_failed": "warning",
     "callback_failed": "error",
 }
 _CHANGES_THE_INDEX = frozenset({"started", "stopped", "paused", "resumed"})

@@ -13,6 +13,7 @@ in frames of five bytes: a letter and a u32.
   `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
   end of its connection, kills the whole tree; `K 0` says that none of it is left. `X 1` before `E` says that the disk
   limit was reached and everything was killed, `X 2` that what earlier commands had left running was, to make room.
+- `limit name=value…`: sets limits on what is started from now on; answers `A 0`.
 - `listen port`: answers `L 0` with the descriptor of a socket that listens on that port of 127.0.0.1, always the same.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
 - `ping`: answers `P 0`.
@@ -66,6 +67,9 @@ quiet_holders: set[Connection] = set()
 quiet_stopped: list[int] = []
 next_tag = 1
 listeners: dict[bytes, _socket.socket] = {}  # port -> what the host accepts connections from
+disk: Disk | None = None
+began_at = time.monotonic()
+ends_at = 0.0  # 0 for never
 devnull = -1
 oom_score = -1
 
@@ -539,6 +543,9 @@ class Connection:
     def operate(self, operation: bytes, fields: list[bytes]) -> None:
         if operation == b"ping":
             self.send(b"P", 0)
+        elif operation == b"limit":
+            take_limits(dict(field.decode().split("=", 1) for field in fields))
+            self.send(b"A", 0)
         elif operation == b"listen":
             self.give_listener(fields[0])
         elif operation == b"quiet":
@@ -700,21 +707,30 @@ def go_on_killing() -> None:
             job.killed()
 
 
-def wait_s(now: float, used: float, options: dict[str, float], disk: Disk | None) -> float:
+def take_limits(options: dict[str, str]) -> None:
+    global disk, ends_at
+    set_limits(options)
+    if "disk_bytes" in options:
+        disk = Disk(os.environ["HOME"], int(options["disk_bytes"]))
+    if "lifetime_s" in options:
+        ends_at = began_at + float(options["lifetime_s"])
+
+
+def wait_s(now: float, used: float, idle_s: float) -> float:
     waits = [KILL_INTERVAL_S] if killing else []
     if disk is not None:
         waits.append(disk.due - now)
-    if options["lifetime_s"]:
-        waits.append(options["lifetime_s"] - now)
-    if options["idle_s"] and not connections and not jobs:
-        waits.append(used + options["idle_s"] - now)
+    if ends_at:
+        waits.append(ends_at - now)
+    if idle_s and not connections and not jobs:
+        waits.append(used + idle_s - now)
     return max(0.0, min(waits)) if waits else -1
 
 
-def serve(options: dict[str, float], disk: Disk | None) -> None:
+def serve(idle_s: float) -> None:
     used = time.monotonic()
     while True:
-        for fd, events in epoll.poll(wait_s(time.monotonic(), used, options, disk)):
+        for fd, events in epoll.poll(wait_s(time.monotonic(), used, idle_s)):
             function = on_ready.get(fd)
             if function is not None:
                 function(events)
@@ -724,9 +740,9 @@ def serve(options: dict[str, float], disk: Disk | None) -> None:
             disk.look(now)
         if connections or jobs:
             used = now
-        elif options["idle_s"] and now >= used + options["idle_s"]:
+        elif idle_s and now >= used + idle_s:
             os._exit(0)
-        if options["lifetime_s"] and now >= options["lifetime_s"]:
+        if ends_at and now >= ends_at:
             os._exit(0)
 
 
@@ -739,12 +755,10 @@ def main() -> None:
         oom_score = -1
     hide_from_others()
     devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    set_limits(options)
+    take_limits(options)
     watch_children()
-    lifetime = float(options.get("lifetime_s", 0))
     listen(int(sys.argv[1]))
-    disk = Disk(os.environ["HOME"], int(options["disk_bytes"])) if "disk_bytes" in options else None
-    serve({"idle_s": float(options.get("idle_s", 0)), "lifetime_s": lifetime and time.monotonic() + lifetime}, disk)
+    serve(float(options.get("idle_s", 0)))
 
 
 main()

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gitmachine.errors import MachineError
@@ -54,15 +54,20 @@ def create(name: str, limits: Limits) -> Groups:
                 by_controller.update(dict.fromkeys(wanted, made))
         else:
             unified = _make(base / f"gitmachine-{name}")
-    kept: dict[str, str] = {}
-    if unified is not None:
-        kept |= dict.fromkeys(_limit_v2(unified, limits), "cgroup v2")
-    kept |= dict.fromkeys(_limit_v1(by_controller, limits), "cgroup v1")
     if unified is not None and (unified / "cgroup.freeze").exists():  # Linux 5.2 and later
         freezer = "cgroup2"
     else:
         freezer = "cgroup1" if "freezer" in by_controller else "sigstop"
-    return Groups(unified, by_controller, kept, freezer)
+    groups = Groups(unified, by_controller, {}, freezer)
+    return replace(groups, limits=set_limits(groups, limits))
+
+
+def set_limits(groups: Groups, limits: Limits) -> dict[str, str]:
+    """Sets what the groups can keep, and says which that is and by what."""
+    kept: dict[str, str] = {}
+    if groups.unified is not None:
+        kept |= dict.fromkeys(_limit_v2(groups.unified, limits), "cgroup v2")
+    return kept | dict.fromkeys(_limit_v1(groups.by_controller, limits), "cgroup v1")
 
 
 def _make(path: Path) -> Path | None:

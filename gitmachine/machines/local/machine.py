@@ -23,7 +23,7 @@ from gitmachine.errors import (
 )
 from gitmachine.locks import FileLock
 from gitmachine.machine import Machine, Observer
-from gitmachine.machines.local import cgroup, freezer, gateway, objects, observer, proc, sandbox
+from gitmachine.machines.local import adapting, cgroup, freezer, gateway, objects, observer, proc, sandbox
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.client import Address, ask
 from gitmachine.machines.local.gateway import Gateway
@@ -37,7 +37,7 @@ from gitmachine.machines.local.spares import Spares
 from gitmachine.machines.local.user import machine_user
 from gitmachine.network.policy import AllowList
 from gitmachine.settings import Settings, load
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal, Wishes
 
 _LIFECYCLE_LIMIT_S = 60.0
 _READY_LIMIT_S = 20.0
@@ -206,6 +206,27 @@ class LocalMachine(Machine):
     def another(self) -> LocalMachine:
         """A new machine with the same network, limits and environment."""
         return type(self)(network=self._network, limits=self._limits, env=self._env, state_dir=self._settings.state_dir)
+
+    async def adapt(self, wishes: Wishes) -> dict[str, str]:
+        """Limits, environment and allowed hosts; there is no image to choose."""
+        self._require(MachineState.RUNNING, "adapt()")
+        layout, record = self._layout, self._record
+        assert layout is not None
+        assert record is not None
+        self._limits, left = adapting.taken(self._limits, wishes, record.kept_by_group)
+        kept = await asyncio.to_thread(cgroup.set_limits, record.groups, self._limits)
+        arguments = self._limits.agent_arguments(by_cgroup=frozenset(kept))
+        await self._in_sandbox(layout).tell([b"limit", *(argument.encode() for argument in arguments)], b"A")
+        if wishes.network and self._network != "host":
+            await gateway.end(layout)
+            had = self._network if isinstance(self._network, tuple) else ()
+            self._network, self._gateway = AllowList.parse((*had, *wishes.network)).entries, None
+        self._env |= wishes.env
+        changes = {"limits": self._limits, "kept_by_group": kept, "network": self._network, "env": self._env}
+        self._record = record.model_copy(update=changes)
+        await asyncio.to_thread(self._record.save, layout.record)
+        await self._open_gateway()
+        return left | ({"image": "a local machine has the host's /usr, and no image"} if wishes.image else {})
 
     async def home(self) -> str:
         return sandbox.HOME
