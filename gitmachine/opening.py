@@ -10,7 +10,6 @@ from gitmachine.assembling import Deliver, provider_of, provision, record_of, sc
 from gitmachine.beginning import base_commit, refuse_clash, where_to_begin
 from gitmachine.config import SessionConfig
 from gitmachine.errors import ConfigurationError, GitError, MachineError, RemoteUnreachable, SessionNotFound, StateError
-from gitmachine.git.capturing import both
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
@@ -19,6 +18,7 @@ from gitmachine.project.consent import Grant
 from gitmachine.recovering import Salvage, recovery_draft, salvage, tell_recovery, was_lost
 from gitmachine.session import Session
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
+from gitmachine.together import both
 from gitmachine.types import MachineState
 
 _LIVE = (MachineState.RUNNING, MachineState.PAUSED)
@@ -178,9 +178,12 @@ async def _bring_up(
         await session.branch.restore_files()
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
-    captured = await session.branch.capture(recovery_draft(found) if found else Draft("start", "start"))
     if found is not None:
-        await tell_recovery(session, found, captured)
+        await tell_recovery(session, found, await session.branch.capture(recovery_draft(found)))
+    elif goes_on or not session.branch.checkout.is_prepared:
+        await session.branch.capture(Draft("start", "start"))
+    else:
+        await session.branch.begin(commit, Draft("start", "start"))
     default = remote.heads.get(remote.default_branch or "")
     if objects is not None and default is not None:
         await session.branch.checkout.keep_spare(vault.path.name, default, objects)

@@ -124,9 +124,24 @@ def test_every_public_name_is_there_without_extras(environment: Path) -> None:
     assert not roots & (EXTRAS | {"portalocker"})
 
 
-def test_the_command_without_its_extra_names_it(environment: Path) -> None:
-    command = [str(environment / "bin/gitmachine"), "--help"]
-    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [(("gitmachine", "--help"), "cli"), (("gitmachine-mcp",), "mcp"), (("gitmachine-mcp", "--http"), "mcp")],
+)
+def test_a_command_without_its_extra_names_it(environment: Path, words: tuple[str, ...], extra: str) -> None:
+    command = [str(environment / "bin" / words[0]), *words[1:]]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert answer.returncode == 78
-    assert "gitmachine-sdk[cli]" in answer.stderr
+    assert f"gitmachine-sdk[{extra}]" in answer.stderr
     assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_a_server_for_a_host_of_ones_own_names_its_extra_too(environment: Path) -> None:
+    said = _python(
+        environment,
+        "import gitmachine_mcp; gitmachine_mcp.Options\n"
+        "try:\n    gitmachine_mcp.build_server\nexcept ImportError as error:\n    print(type(error).__name__, error)",
+    )
+    assert said.startswith("MissingExtra")
+    assert "gitmachine-sdk[mcp]" in said

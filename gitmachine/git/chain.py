@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gitmachine.errors import CheckpointNotFound, VaultError
 from gitmachine.git import loose
+from gitmachine.git.objects import Content
 from gitmachine.git.parse import Change, compose_commit
 from gitmachine.git.vault import Vault
 from gitmachine.types import Actor, GitIdentity
@@ -124,8 +125,11 @@ class Chain:
         self._identity = identity or GitIdentity()
         self._last: HistoryEntry | None = None
 
-    async def write(self, draft: Draft, effect: Effect, parent: str | None) -> HistoryEntry:
-        """Writes the entry behind `parent`; the caller moves the ref to its `sha`. Raises VaultError."""
+    async def compose(self, draft: Draft, effect: Effect, parent: str | None) -> tuple[HistoryEntry, list[Content]]:
+        """The entry that comes behind `parent`, and the objects to write before the ref is moved to its `sha`.
+
+        Raises VaultError when the parent cannot be read.
+        """
         before = await self._at(parent)
         entry = _composed(draft, effect, before.number + 1 if before else 0)
         texts = (("stdout", draft.stdout), ("stderr", draft.stderr))
@@ -138,9 +142,12 @@ class Chain:
             loose.object_name("tree", tree), [parent] if parent else [], self._identity, _message(entry), ended
         )
         blobs = [("blob", content) for _, content in contents]
-        names = await self._vault.write_objects([*blobs, ("tree", tree), ("commit", commit)], durable=effect.changed)
-        self._last = entry.model_copy(update={"sha": names[-1]})
-        return self._last
+        entry = entry.model_copy(update={"sha": loose.object_name("commit", commit)})
+        return entry, [*blobs, ("tree", tree), ("commit", commit)]
+
+    def wrote(self, entry: HistoryEntry) -> None:
+        """The entry is in the vault, and need not be read there."""
+        self._last = entry
 
     async def entries(self, last: int | None = None) -> list[HistoryEntry]:
         """The newest `last` entries, or all, oldest first."""

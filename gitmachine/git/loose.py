@@ -18,6 +18,9 @@ from pathlib import Path
 _FLUSHES_AT_ONCE = 8
 _LEVEL = 1
 
+MAX_BLOB_BYTES = 16 * 1024 * 1024
+"""What a blob may come to that `blobs_in` reads."""
+
 
 def object_name(kind: str, content: bytes) -> str:
     """The name of an object, 40 hex digits."""
@@ -28,6 +31,27 @@ def tree_content(entries: Sequence[tuple[str, str, str]]) -> bytes:
     """A tree object's content from (name, mode, object); names are plain files' and ASCII."""
     ordered = sorted(entries, key=lambda entry: entry[0])
     return b"".join(f"{mode} {name}".encode() + b"\0" + bytes.fromhex(sha) for name, mode, sha in ordered)
+
+
+def blobs_in(files: bytes) -> dict[str, bytes]:
+    """The contents of blobs by name, from the files of loose objects one behind another.
+
+    One that was cut off, and what follows it, is left out, as is what is no blob. The name is that of the content.
+    """
+    found: dict[str, bytes] = {}
+    while files:
+        stream = zlib.decompressobj()
+        try:
+            framed = stream.decompress(files, MAX_BLOB_BYTES)
+        except zlib.error:
+            break
+        if not stream.eof:
+            break
+        files = stream.unused_data
+        head, _, content = framed.partition(b"\0")
+        if head == b"blob %d" % len(content):
+            found[object_name("blob", content)] = content
+    return found
 
 
 def write(objects: Path, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from gitmachine.errors import ConfigurationError, GitMachineError, MissingExtra
 from gitmachine.network.policy import AllowList
 from gitmachine.project.consent import WORDS, Consent
+from gitmachine_mcp import INSTALL
 from gitmachine_mcp.options import Options
 
 _EX_USAGE, _EX_CONFIG = 64, 78  # sysexits.h
@@ -165,9 +166,7 @@ def _require_sdk() -> None:
     try:
         import mcp.server.mcpserver  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(
-            "gitmachine-mcp needs the mcp SDK: install it with the extra, `pip install 'gitmachine-sdk[mcp]'`"
-        ) from error
+        raise MissingExtra(f"gitmachine-mcp needs the mcp SDK: {INSTALL}") from error
 
 
 def _version() -> str:

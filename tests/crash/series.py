@@ -14,7 +14,6 @@ from gitmachine import LocalMachine
 from gitmachine.machines.local import leavings
 from tests import leaks
 from tests.crash.faults import DiskFull, Fault, Place, faults, mount_small, unmount
-from tests.crash.script import COMMANDS
 from tests.crash.trial import Instant, Trial, crash, fsck
 from tests.support.git_server import GitServer
 
@@ -52,7 +51,7 @@ def _end_machines(state: Path) -> None:
 
 
 def series(
-    instants: int, seed: int, tell: Callable[[Trial], None], *, only: str | None = None, commands: int = COMMANDS
+    instants: int, seed: int, tell: Callable[[Trial], None], *, only: str | None = None
 ) -> tuple[list[Trial], list[str]]:
     """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults.
 
@@ -60,7 +59,11 @@ def series(
     """
     chance = random.Random(seed)
     chosen = [fault for fault in faults() if only in (None, fault.name)]
-    plan = [(chosen[n % len(chosen)], Instant.any(chance, commands)) for n in range(instants)]
+    return follow([(chosen[n % len(chosen)], Instant.any(chance)) for n in range(instants)], tell)
+
+
+def follow(plan: list[tuple[Fault, Instant]], tell: Callable[[Trial], None]) -> tuple[list[Trial], list[str]]:
+    """The same, with each fault and its instant given."""
     small = [item for item in plan if isinstance(item[0], DiskFull)]
     large = [item for item in plan if not isinstance(item[0], DiskFull)]
     # Those on a small disk take their turn in one of the lanes.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
-from gitmachine import Consent
+from gitmachine import Consent, GitMachine, Registry
 from gitmachine_mcp import Options, build_server
 from gitmachine_mcp.limits import MAX_CHARS
 from tests.mcp.conftest import ERAS, held, ok, refused, text
@@ -213,6 +213,21 @@ async def test_cancelling_a_call_kills_the_command_with_its_children(client: Cli
     with pytest.raises(asyncio.CancelledError):
         await call
     assert (await ok(client, "run", command=wait.format("eq 0")))["exit_code"] == 0
+
+
+async def test_the_history_names_the_door_and_the_call(client: Client) -> None:
+    await ok(client, "run", command="echo 1 > one.txt")
+    await ok(client, "run", command="exit 2")
+    ran = await ok(client, "run", command="true", wait_s=0)
+    await ok(client, "logs", command_id=ran["command_id"], wait_s=20)
+    (record,) = Registry().records()
+    gm = await GitMachine.reopen(record.id)
+    entries = [entry for entry in await gm.history() if entry.kind != "start"]
+    await gm.detach()
+    assert {entry.actor for entry in entries} == {"mcp"}
+    calls = [entry.call for entry in entries]
+    assert None not in calls
+    assert len(set(calls)) == len(entries) >= 2
 
 
 async def test_files_are_listed_and_read_by_ranges(client: Client) -> None:
