@@ -161,19 +161,26 @@ def enter(groups: Groups, pid: int) -> None:
             raise MachineError(f"the sandbox could not be moved to its control group {path}: {error}") from error
 
 
+_COUNTERS = {
+    "memory": ("memory.events", "memory", "memory.oom_control", "oom_kill"),
+    "processes": ("pids.events", "pids", "pids.events", "max"),
+}
+"""By limit: the file of version 2, the controller and the file of version 1, and what the kernel counts in them."""
+
+
 def exceeded(groups: Groups) -> dict[str, int]:
-    """How often each limit was run into: processes that the kernel killed for memory, forks that it refused."""
-    files = {
-        "memory": (("memory.events", groups.unified), ("memory.oom_control", groups.by_controller.get("memory"))),
-        "processes": (("pids.events", groups.unified), ("pids.events", groups.by_controller.get("pids"))),
-    }
-    counted = dict.fromkeys(files, 0)
-    for name, places in files.items():
-        for file, group in places:
-            for line in (proc.read_small(f"{group}/{file}") or "").splitlines() if group else ():
-                key, _, value = line.partition(" ")
-                if key in ("oom_kill", "max") and (key == "oom_kill") == (name == "memory"):
-                    counted[name] += int(value)
+    """How often each limit that a group keeps was run into: processes killed for memory, forks refused."""
+    counted = {}
+    for name, (file_v2, controller, file_v1, wanted) in _COUNTERS.items():
+        match groups.limits.get(name):
+            case "cgroup v2":
+                path = f"{groups.unified}/{file_v2}"
+            case "cgroup v1":
+                path = f"{groups.by_controller[controller]}/{file_v1}"
+            case _:
+                continue
+        fields = (line.partition(" ") for line in (proc.read_small(path) or "").splitlines())
+        counted[name] = sum(int(value) for key, _, value in fields if key == wanted)
     return counted
 
 

@@ -197,7 +197,7 @@ class LocalMachine(Machine):
         groups = self._record.groups
         before = cgroup.exceeded(groups)
         result = await place.execute(command, options or ExecuteOptions())
-        more = [name for name, count in cgroup.exceeded(groups).items() if count > before[name]]
+        more = [name for name, count in cgroup.exceeded(groups).items() if count > before.get(name, 0)]
         return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
 
     async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
