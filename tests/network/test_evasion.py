@@ -38,7 +38,8 @@ def test_names_and_addresses_that_are_not_public_are_refused(told: dict[str, Any
     for url, answer in told[way]:
         status = answer.split()[way == "tunnels"]
         if url != "http://rebind.test/":
-            assert status == (passed if url in PUBLIC else "400" if url in UNREADABLE else "403"), url
+            # Some versions of curl turn the unusual spellings into the address themselves, and then it is that.
+            assert status in ({passed} if url in PUBLIC else {"400", "403"} if url in UNREADABLE else {"403"}), url
 
 
 def test_nothing_that_is_forbidden_was_ever_connected_to(told: dict[str, Any]) -> None:

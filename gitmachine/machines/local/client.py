@@ -228,7 +228,7 @@ class Job(CommandStream):
         if letter == b"E":
             self._exit_code = value & 0xFF
         elif letter == b"X":
-            self.exceeded = (*self.exceeded, _EXCEEDED.get(value, "unknown"))
+            self.exceeded = tuple(dict.fromkeys((*self.exceeded, _EXCEEDED.get(value, "unknown"))))
         elif letter == b"K":
             self._killed.set()
         else:
