@@ -111,6 +111,7 @@ async def pip_install(machine: LocalMachine, url: str) -> str:
     return await said(machine, f"{install} && PYTHONPATH=t python3 -c 'import greeting'")
 
 
+@pytest.mark.timeout(240)
 async def test_pip_installs_from_the_one_index_that_is_allowed_and_says_why_not_from_others(
     machine: LocalMachine, pip_archive: bytes, index: int
 ) -> None:
