@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -64,11 +63,17 @@ def _closure(needs: list[Requirement]) -> Iterator[str]:
 
 
 def _copy(distribution: metadata.Distribution, site: Path) -> None:
+    """As links, with what is compiled already: compiling all of LangChain again would take longer than the tests."""
     for file in distribution.files or []:
-        if ".." not in file.parts and file.suffix != ".pyc":
-            target = site / file
+        if ".." in file.parts or file.suffix == ".pyc":
+            continue
+        source = Path(str(file.locate()))
+        compiled = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+        for path in (source, compiled) if source.suffix == ".py" and compiled.exists() else (source,):
+            target = site / file.parent / path.relative_to(source.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(file.locate()), target)
+            if not target.exists():
+                target.symlink_to(path)
 
 
 def _python(environment: Path, code: str) -> str:

@@ -87,7 +87,7 @@ class Captures:
 
     async def record_base(self, base: str | None, remote: str | None, tip: str | None) -> None:
         """Pins what the session starts from, what the remote has of it, and where it stands."""
-        known = {"base": base, "tip": tip, "remote": remote}
+        known = {"base": base, "tip": tip, "remote": remote, "head": tip, f"heads/{self._owner.branch}": tip}
         await self._vault.update_refs({self.ref(name): sha for name, sha in known.items()})
 
     # --- machine to vault -------------------------------------------------------------------------------

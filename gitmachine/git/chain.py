@@ -78,6 +78,14 @@ class HistoryEntry(BaseModel):
     stderr_bytes: int = 0
     output_path: str | None = None
     """Where the host keeps the whole output of a truncated command."""
+    stage: str = ""
+    """on_start: run while the program set the session up; replay: the same, run again in a later machine."""
+    whole: bool = True
+    """`command` is what was run; False when a secret was taken out of it."""
+    cwd: str = ""
+    """Where it ran, relative to the checkout."""
+    env: tuple[str, ...] = ()
+    """Names of variables that it was given beside the session's."""
     sha: str = Field(default="", exclude=True)
     """The entry's own name."""
 
@@ -98,6 +106,10 @@ class Draft:
     stderr: str = ""
     output_path: str | None = None
     target: int | None = None
+    stage: str = ""
+    whole: bool = True
+    cwd: str = ""
+    env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +238,10 @@ def _composed(draft: Draft, effect: Effect, number: int) -> HistoryEntry:
         stdout_bytes=len(draft.stdout.encode("utf-8", "replace")),
         stderr_bytes=len(draft.stderr.encode("utf-8", "replace")),
         output_path=draft.output_path,
+        stage=draft.stage,
+        whole=draft.whole,
+        cwd=draft.cwd,
+        env=draft.env,
     )
 
 

@@ -295,6 +295,12 @@ class Checkout:
         conflicts = [os.fsdecode(path) for path in answer.decoded("conflicts").split(b"\0") if path]
         return PullOutcome(sha=None if head == "-" else head, updated=True, conflicts=tuple(conflicts))
 
+    async def store_stashes(self, shas: Sequence[str]) -> None:
+        """Makes these commits the stashes, the oldest first, as far as git takes them for stashes."""
+        if shas:
+            environment = {"GM_REPO": self.path, "GM_STASHES": "\n".join(shas)}
+            await self._git(self._machine, "stashes", environment, timeout=_APPLY_LIMIT_S)
+
     async def keep_spare(self, key: str, commit: str, objects: str) -> None:
         """Has the machine's provider prepare a checkout of `commit` for the next session."""
         environment = {

@@ -18,6 +18,8 @@ from pathlib import Path
 _FLUSHES_AT_ONCE = 8
 _LEVEL = 1
 
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+
 MAX_BLOB_BYTES = 16 * 1024 * 1024
 """What a blob may come to that `blobs_in` reads."""
 
@@ -91,11 +93,14 @@ def _framed(kind: str, content: bytes) -> bytes:
 
 
 def _write_one(target: Path, framed: bytes) -> Path:
-    with suppress(FileExistsError):
-        target.parent.mkdir()
     # git's own prefix, so that its housekeeping removes what a killed process left.
     temporary = target.parent / f"tmp_obj_{secrets.token_hex(6)}"
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+    try:
+        descriptor = os.open(temporary, _NEW, 0o444)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            target.parent.mkdir()
+        descriptor = os.open(temporary, _NEW, 0o444)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(zlib.compress(framed, _LEVEL))

@@ -24,7 +24,7 @@ _PACKED = "packed-refs"
 TURN = "gm-turn"
 """The file in a repository by which those who move its refs take turns."""
 _PREPARED = "gm-ref-"
-_LOCK = b".lock"
+_LOCK = ".lock"
 _STRANGERS_LIMIT_S = 2.0
 """A git that a person runs in the vault holds the lock of a ref for milliseconds."""
 _PAUSE_S = 0.01
@@ -33,18 +33,33 @@ _PAUSE_S = 0.01
 def read(repository: Path, prefix: str) -> dict[str, str]:
     """Object by full name of the refs below `prefix`, a directory's name with its slash. Blocks."""
     found = _packed(repository, prefix)
-    root = os.fsencode(repository / prefix)
-    for directory, _, files in os.walk(root):
-        for file in files:
-            if file.endswith(_LOCK):  # left by a process that died, or somebody's who is at work: never a ref
-                continue
-            path = os.path.join(directory, file)
-            name = os.fsdecode(os.path.relpath(path, os.fsencode(repository)))
-            with suppress(FileNotFoundError), open(path) as content:
-                sha = content.read().strip()
-                if SHA.fullmatch(sha):
-                    found[name] = sha
+    _read_below(os.fspath(repository), prefix.rstrip("/"), found)
     return found
+
+
+def _read_below(repository: str, directory: str, found: dict[str, str]) -> None:
+    try:
+        entries = os.scandir(f"{repository}/{directory}")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            name = f"{directory}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                _read_below(repository, name, found)
+            elif not name.endswith(_LOCK):  # left by a process that died, or somebody's who is at work: never a ref
+                with suppress(FileNotFoundError):
+                    sha = _content(entry.path)
+                    if SHA.fullmatch(sha):
+                        found[name] = sha
+
+
+def _content(path: str) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 100).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
 
 
 def move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool:

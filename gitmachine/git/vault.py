@@ -231,6 +231,8 @@ class Vault(ObjectStore):
             return
         await asyncio.to_thread(_make_directories, settings, self.path)
         async with turn(self.path / "make.lock") as git:
+            if await asyncio.to_thread(ready.exists):  # by now, and perhaps in use
+                return
             for repository in (self.upstream, self.store):
                 await asyncio.to_thread(_clear_init, repository)
                 await git.run(

@@ -76,6 +76,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends with 64 for a wrong option, 78 when the extra is missing, 1 when `doctor` finds something."""
     chosen = parser(os.environ).parse_args(arguments)
+    # A model that reads what is wrong with its arguments has no use for an address, and might go there.
+    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
     logging.basicConfig(stream=sys.stderr, level=chosen.log_level.upper(), format="%(name)s: %(message)s")
     try:
         if chosen.command == "doctor":

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-
-from gitmachine.errors import ConfigurationError
 from gitmachine.machine import Machine
+from gitmachine.providers import provider
 from gitmachine_mcp.options import Options
-
-_CLASSES = {"local": "LocalMachine", "docker": "DockerMachine", "e2b": "E2BMachine"}
 
 
 def new_machine(options: Options) -> Machine:
     """A machine that was not started. Raises ConfigurationError, MissingExtra."""
-    name = _CLASSES[options.machine]
-    provider = getattr(importlib.import_module("gitmachine"), name, None)
-    if provider is None:
-        raise ConfigurationError(f"this version of gitmachine has no {name}: start the server with --machine local")
+    chosen = provider(options.machine)
     arguments = {"network": options.network} if options.machine == "local" else {}
-    machine: Machine = provider(**arguments)
+    machine: Machine = chosen(**arguments)
     return machine

@@ -69,16 +69,16 @@ class Trial:
         return 1 if self.problems else 0
 
 
-async def crash(place: Place, fault: Fault, session: str, instant: Instant) -> Trial:
+async def crash(place: Place, fault: Fault, session: str, instant: Instant, limit_s: float = LIMIT_S) -> Trial:
     """Runs the scripted session, strikes, recovers; `problems` says what was not as it should be."""
     trial = Trial(fault.name, instant)
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             await _drive(place, fault, session, trial)
             _check(place, session, trial, "the vault after the crash")
             await _recover(place, session, trial)
     except TimeoutError:
-        trial.problems.append(f"not over after {LIMIT_S:g} s")
+        trial.problems.append(f"not over after {limit_s:g} s")
     return trial
 
 

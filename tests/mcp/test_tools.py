@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -89,7 +90,9 @@ async def test_an_error_says_what_to_call_next(client: Client) -> None:
     assert "`start`" in await refused(client, "run", command="true", session="gm_nonsense")
     assert "op `list`" in await refused(client, "files", op="read", path="nowhere.txt")
     assert "leads out of the checkout" in await refused(client, "files", op="read", path="../../etc/passwd")
-    assert "times, not once" in await refused(client, "files", op="edit", path="calc.py", old="a", new="z")
+    ambiguous = await refused(client, "files", op="edit", path="calc.py", old="a", new="z")
+    assert "times, not once" in ambiguous
+    assert "`files`" in ambiguous
     assert "no command" in await refused(client, "logs", command_id="cmd_nonsense")
     assert "Traceback" not in await refused(client, "diff", base="no-such-branch")
 
@@ -159,6 +162,20 @@ async def test_progress_comes_while_the_command_runs(client: Client) -> None:
     assert len(heard) >= 3
     assert [progress for progress, _ in heard] == sorted({progress for progress, _ in heard})
     assert "step 1" in (heard[0][1] or "")
+
+
+@pytest.mark.parametrize("client", ERAS[:1], indirect=True)
+async def test_a_command_that_says_nothing_is_heard_of_all_the_same(client: Client) -> None:
+    """Clients give up what they do not hear of; the longest silence that is allowed is 10 seconds."""
+    heard: list[float] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(progress)
+
+    command = "read -t 9 <> <(:)"
+    await client.call_tool("run", {"command": command}, progress_callback=hear)
+    assert [True for progress in heard if progress > 3]
+    assert all(later - earlier < 8 for earlier, later in itertools.pairwise([0, *heard, 9]))
 
 
 async def test_a_command_that_takes_too_long_is_handed_over_and_followed(client: Client) -> None:

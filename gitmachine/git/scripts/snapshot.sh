@@ -19,8 +19,17 @@ prepare() {
     printf %s "$GM_ALTERNATES" > "$GIT_DIR/objects/info/alternates"
     # Just after a checkout of our own the repository's index knows the state of every file: reading 20,000 files
     # again would only find the same.
-    if [ "${GM_ADOPT_INDEX:-}" = yes ]; then cp -p "$GM_WORK_TREE/.git/index" "$GIT_DIR/index" 2> /dev/null; fi
-    :
+    if [ "${GM_ADOPT_INDEX:-}" = yes ]; then
+        cp -p "$GM_WORK_TREE/.git/index" "$GIT_DIR/index" 2> /dev/null
+        : > "$GIT_DIR/gm.fresh"
+    fi
+}
+
+# Files that were written in the same second as the index are added again, and git writes an object again that it can
+# only read elsewhere. Sessions share what they have in common.
+forget_copies() {
+    rm -f "$GIT_DIR/gm.fresh"
+    git prune-packed -q 2> /dev/null
 }
 
 # Leaves what was added or removed in $added; nothing there means that the tree is the same as the last time.
@@ -152,6 +161,7 @@ case "$GM_STEP" in
         ;;
     tree)
         [ -f "$GIT_DIR/config" ] || prepare
+        [ -f "$GIT_DIR/gm.fresh" ] && trap forget_copies EXIT
         add
         (answer_few) && exit 0
         write_tree
