@@ -50,7 +50,9 @@ from gitmachine.types import (
     MachineState,
     PullOutcome,
     PushOutcome,
+    Refusal,
     RunOptions,
+    Wishes,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from gitmachine.machines.e2b import E2BMachine
     from gitmachine.machines.local import Limits, LocalMachine
     from gitmachine.process import Process
+    from gitmachine.project.consent import Consent
     from gitmachine.rewinding import Rewind
     from gitmachine.sessions import Registry, SessionRecord
     from gitmachine.status import Status
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
 # What takes time to load, most of it pydantic's.
 _LAZY = {
     "BlameLine": "gitmachine.git.blame",
+    "Consent": "gitmachine.project.consent",
     "E2BMachine": "gitmachine.machines.e2b",
     "Event": "gitmachine.events",
     "GitMachine": "gitmachine.git_machine",
@@ -95,6 +99,7 @@ __all__ = [
     "CaptureFailed",
     "CheckpointNotFound",
     "ConfigurationError",
+    "Consent",
     "E2BMachine",
     "Event",
     "ExecuteOptions",
@@ -125,6 +130,7 @@ __all__ = [
     "PushOutcome",
     "PushRejected",
     "Quarantined",
+    "Refusal",
     "Registry",
     "RemoteUnreachable",
     "RepositoryError",
@@ -139,6 +145,7 @@ __all__ = [
     "Status",
     "VaultError",
     "Verification",
+    "Wishes",
 ]
 
 

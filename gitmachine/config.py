@@ -11,6 +11,7 @@ from gitmachine.errors import ConfigurationError
 from gitmachine.git.guard import Guard
 from gitmachine.git.names import check_session_name, new_session_name
 from gitmachine.git.remote import Remote, parse_remote
+from gitmachine.project.consent import Consent
 from gitmachine.types import GitIdentity
 
 Hook = Callable[[Any], Awaitable[None] | None] | None
@@ -49,6 +50,8 @@ class SessionConfig:
     identity: GitIdentity
     guard: Guard
     lock_timeout: float
+    consent: Consent | None = None
+    """What the repository's own file may have; None for nothing but less than the machine has."""
 
     @classmethod
     def checked(

@@ -127,9 +127,41 @@ class CommandFinished(Event):
     duration: float
     timed_out: bool = False
     truncated: bool = False
+    exceeded: list[str] = []
+    """Limits of the machine that were run into: memory, processes, disk."""
     id: str = ""
     entry: str = ""
     """The name of the entry in the history; `verify` compares them."""
+
+
+class ProjectRead(Event):
+    """The repository asks for something by a file of its own."""
+
+    name = "project"
+    file: str
+    granted: list[str]
+    refused: list[str]
+    """What it does not get, each with how to allow it."""
+
+
+class SetupFailed(Event):
+    """A setup command of the repository failed; those after it were not run. The session goes on."""
+
+    name = "setup_failed"
+    command: str
+    exit_code: int
+    output: str
+    """Its end."""
+    skipped: int = 0
+
+
+class NetworkRefused(Event):
+    """The machine's network policy kept a connection from being made."""
+
+    name = "network_refused"
+    host: str
+    port: int
+    reason: str
 
 
 class Checkpointed(Event):

@@ -29,6 +29,9 @@ from gitmachine.observers import call
 from gitmachine.opening import open_connected, open_new, reconnect
 from gitmachine.past import logs_of
 from gitmachine.process import Process
+from gitmachine.project.applying import set_up
+from gitmachine.project.applying import tell as tell_project
+from gitmachine.project.consent import Consent
 from gitmachine.replaying import ON_START, replay
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
@@ -82,6 +85,7 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
         on_end: Hook = None,
         on_event: Callable[[str, dict[str, Any], GitMachine], Awaitable[None] | None] | None = None,
         lock_timeout: float = 60.0,
+        consent: Consent | None = None,
     ) -> None:
         """Nothing happens yet, but bad input is refused: raises ConfigurationError, InvalidSessionName.
 
@@ -89,7 +93,8 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
         (GITMACHINE_TOKEN, for github.com GH_TOKEN and GITHUB_TOKEN) is used, else the host's own git credentials.
         Without `session` a branch name is made. `base` is the branch or commit a new session starts from, by default
         the remote's default branch. `env` reaches every command; `timeout`, in seconds, bounds each command that
-        brings no bound of its own; `lock_timeout`, in seconds, the wait for another program's turn.
+        brings no bound of its own; `lock_timeout`, in seconds, the wait for another program's turn. `consent` is what
+        the repository's own `gitmachine.toml` may have; without it nothing but less than the machine has.
         """
         self._config = SessionConfig.checked(
             repository=repository,
@@ -103,6 +108,7 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
             identity=identity or GitIdentity(),
             guard=guard or Guard(),
             lock_timeout=lock_timeout,
+            consent=consent,
         )
         self._hooks = Hooks(on_start, on_pause, on_resume, on_end)
         self._on_event = on_event
@@ -219,6 +225,9 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
             ev.Started(session=record.session, repo_path=record.repo_path, sha=sha, offline=session.offline)
         )
         try:
+            if session.grant is not None:
+                await tell_project(session, session.grant)
+                await set_up(session, session.grant)
             await self._set_up(session)
         except BaseException:
             await asyncio.shield(self._end_after_failure())

@@ -26,10 +26,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from gitmachine.errors import ConfigurationError, FileError
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal, Wishes
 
 if TYPE_CHECKING:
     from gitmachine.process import Process
@@ -152,6 +152,18 @@ class Machine(ABC):
     def label(self, **labels: str) -> None:
         """Before `start()`: what the machine is for, such as its session. A provider that can notes it on it."""
 
+    adapts_before_start: ClassVar[bool] = False
+    """`adapt` has to come before `start()`; by default it comes after, while nothing has run in the machine yet."""
+
+    async def adapt(self, wishes: Wishes) -> dict[str, str]:
+        """Takes up what the repository asks for and its operator granted; by a wish's name why it could not be had.
+
+        The default can do nothing of it.
+        """
+        asked = [*wishes.limits, *(["image"] if wishes.image else []), *(["network"] if wishes.network else [])]
+        asked += ["env"] if wishes.env else []
+        return dict.fromkeys(asked, f"{type(self).__name__} cannot be set up by a repository")
+
     async def home(self) -> str:
         """The absolute path of the machine's home directory."""
         result = await self.execute('printf %s "$HOME"')
@@ -209,6 +221,10 @@ class Machine(ABC):
 
     async def aclose(self) -> None:
         """Lets go of the machine without ending it: connections are closed, the machine lives on."""
+
+    async def network_refusals(self, after: int = 0) -> tuple[list[Refusal], int]:
+        """The connections that the network policy refused after `after`, and what to give as `after` the next time."""
+        return [], after
 
     # --- what a provider on the host's own kernel can make faster and safer -----------------------------
 

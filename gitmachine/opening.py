@@ -13,6 +13,8 @@ from gitmachine.errors import ConfigurationError, GitError, MachineError, Remote
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
+from gitmachine.project.applying import adapt, grant_for
+from gitmachine.project.consent import Grant
 from gitmachine.recovering import Salvage, recovery_draft, salvage, stashes_of, tell_recovery, was_lost
 from gitmachine.session import Session
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
@@ -164,12 +166,14 @@ async def _bring_up(
 ) -> Session:
     machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
-    # Neither needs the other, and both take their time.
-    (remote, offline), _ = await both(_fetch(vault, earlier), machine.start())
+    remote, offline, grant = await _start(machine, config, vault, earlier)
+    if grant is not None:
+        config = config.with_env(grant.wishes.env)  # so that they count among the session's secrets
     path = f"{await machine.home()}/repo"
     record = record_of(machine, config, vault, store, path, earlier)
     session = session_of(machine, config, vault, store, record, deliver)
     session.offline, session.goes_on = offline, earlier is not None
+    session.grant = grant
     commit, base = await where_to_begin(config, vault, session.branch, remote, earlier)
     objects = await machine.share_objects(vault.upstream_objects)
     before = await session.branch.refs() if earlier else {}
@@ -193,6 +197,20 @@ async def _bring_up(
     if objects is not None and default is not None:
         await session.branch.checkout.keep_spare(vault.path.name, default, objects)
     return session
+
+
+async def _start(
+    machine: Machine, config: SessionConfig, vault: Vault, earlier: SessionRecord | None
+) -> tuple[RemoteState, bool, Grant | None]:
+    """The repository fetched, the machine up, and in it what the repository's own file was granted."""
+    if machine.adapts_before_start:
+        remote, offline = await _fetch(vault, earlier)
+        grant = await adapt(machine, await grant_for(config, vault, remote))
+        await machine.start()
+        return remote, offline, grant
+    # Neither needs the other, and both take their time.
+    (remote, offline), _ = await both(_fetch(vault, earlier), machine.start())
+    return remote, offline, await adapt(machine, await grant_for(config, vault, remote))
 
 
 async def _bring_up_fork(

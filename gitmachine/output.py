@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
@@ -30,15 +31,7 @@ class OutputKeeper:
         """The result, with the place of the whole output if there is more than it holds."""
         if not result.truncated or not self._written:
             return result
-        return ExecutionResult(
-            exit_code=result.exit_code,
-            stdout=result.stdout,
-            stderr=result.stderr,
-            timed_out=result.timed_out,
-            truncated=True,
-            duration=result.duration,
-            output_path=str(self._path),
-        )
+        return replace(result, output_path=str(self._path))
 
     def _behind(self, callback: OutputCallback | None) -> OutputCallback:
         async def on_output(text: str) -> None:

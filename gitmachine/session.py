@@ -36,6 +36,8 @@ from gitmachine.machine import Machine
 from gitmachine.observers import Observers
 from gitmachine.output import OutputKeeper
 from gitmachine.process import Process
+from gitmachine.project.consent import Grant
+from gitmachine.refusing import ALLOW_LIST, Refusals
 from gitmachine.sessions import SessionRecord, SessionStore
 from gitmachine.types import (
     DEFAULT_MAX_OUTPUT_BYTES,
@@ -44,6 +46,7 @@ from gitmachine.types import (
     MachineState,
     PullOutcome,
     PushOutcome,
+    Refusal,
     RunOptions,
 )
 
@@ -76,6 +79,8 @@ class Session:
     observers: Observers
     secrets: tuple[str, ...] = ()
     """Never to be written into the history, in any spelling."""
+    grant: Grant | None = None
+    """What the repository's own file got when the session was opened."""
     offline: bool = False
     """The remote was out of reach when the session was opened."""
     goes_on: bool = False
@@ -223,6 +228,7 @@ class Session:
 
     async def freeze(self, message: str) -> None:
         """The last capture, then the pause. Raises CaptureFailed, VaultError, and leaves the machine running."""
+        await self._tell_refusals()
         async with self.store.lock.exclusive(self.config.lock_timeout), self.noticing():
             require(self.machine.state, [MachineState.RUNNING], "pause()")
             async with self.capturing(), self.machine.quiet():
@@ -239,6 +245,7 @@ class Session:
 
     async def publish_all(self, *, push: bool, before: PushOutcome | None = None) -> PushOutcome:
         """Everything in the vault, then on the remote. `before` is what a first round came to."""
+        await self._tell_refusals()
         async with self.alone("stop()"), self.machine.quiet():
             await self.make_durable("auto-commit on stop")
             if push and self.config.auto_commit and self.branch.vault.remote is not None:
@@ -270,11 +277,21 @@ class Session:
             result, looked = await self.branch.run(command, kept)
         else:
             result, looked = await self.machine.execute(command, kept), None
-        result = keeper.finish(result)
+        result = replace(keeper.finish(result), refused=tuple(await self._tell_refusals()))
         draft = self._placed(self.draft("command", command, result, started, options.actor), command, options)
         entry = await self._checkpoint_after(draft, looked)
-        await self._tell_end(call, entry)
+        await self._tell_end(call, entry, result.exceeded)
         return result
+
+    async def _tell_refusals(self) -> list[Refusal]:
+        """Tells of the connections that the network policy refused since it last did."""
+        if self.machine.capabilities.network != ALLOW_LIST:
+            return []
+        async with self.capturing():
+            found = await Refusals(self.store.directory).fresh(self.machine)
+        for refusal in found:
+            await self.tell(ev.NetworkRefused(host=refusal.host, port=refusal.port, reason=refusal.reason))
+        return found
 
     def draft(
         self, kind: str, command: str, result: ExecutionResult, started: datetime, actor: Actor | None = None
@@ -301,7 +318,7 @@ class Session:
         whole = draft.command == command
         return replace(draft, stage=self.stage, whole=whole, cwd="" if cwd == "." else cwd, env=names)
 
-    async def _tell_end(self, call: str, entry: HistoryEntry) -> None:
+    async def _tell_end(self, call: str, entry: HistoryEntry, exceeded: Sequence[str] = ()) -> None:
         await self.tell(
             ev.CommandFinished(
                 number=entry.number,
@@ -309,6 +326,7 @@ class Session:
                 duration=entry.duration,
                 timed_out=entry.timed_out,
                 truncated=entry.truncated,
+                exceeded=list(exceeded),
                 id=call,
                 entry=entry.sha,
             )

@@ -11,6 +11,11 @@ OutputCallback = Callable[[str], Awaitable[None] | None]
 """Receives decoded text as it arrives; never half a character. May be a plain function or a coroutine."""
 
 DEFAULT_MAX_OUTPUT_BYTES = 1024 * 1024
+_EXCEEDED = {
+    "memory": "out of memory, the kernel killed a process of it",
+    "processes": "too many processes; one could not be started, or what earlier commands had left was ended",
+    "disk": "its home is full, its processes were killed; remove files to go on",
+}
 
 
 class MachineState(enum.StrEnum):
@@ -75,6 +80,20 @@ class RunOptions(ExecuteOptions):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """A connection that a machine was not given."""
+
+    host: str
+    port: int
+    reason: str
+    at: float = 0.0
+    """Seconds since the epoch."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}: it {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionResult:
     """What a command left behind. A non-zero exit is a result, never an exception."""
 
@@ -90,11 +109,26 @@ class ExecutionResult:
     """Seconds from the request to the end of the command."""
     output_path: str | None = None
     """Where a session keeps the whole output of a truncated command, on the host."""
+    exceeded: tuple[str, ...] = ()
+    """Limits of the machine that were run into while the command ran, as the kernel or the machine counted it:
+    memory (the kernel killed a process), processes (one could not be made), disk (all processes were killed)."""
+    refused: tuple[Refusal, ...] = ()
+    """Connections that the network policy refused while the command ran, in a session."""
 
     @property
     def ok(self) -> bool:
         """The command exited with 0."""
         return self.exit_code == 0
+
+    @property
+    def limits(self) -> list[str]:
+        """The limits that were run into, a sentence each."""
+        return [f"a limit of the machine was reached: {_EXCEEDED.get(name, name)}" for name in self.exceeded]
+
+    @property
+    def notices(self) -> list[str]:
+        """What the machine kept the command from, a sentence each; for whoever reads the result."""
+        return self.limits + [f"the network policy refused {refusal}" for refusal in self.refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +142,8 @@ class Capabilities:
     """A short name for the wall around the machine: bubblewrap, container, microvm, none, unknown."""
     network: str = "unknown"
     """The policy in force: none, host, allow-list, unrestricted, unknown."""
+    allowed_hosts: tuple[str, ...] = ()
+    """With the policy allow-list: what the machine may connect to, as it was written."""
     ports: bool = False
     """A port of the machine can be reached from outside (`get_host`)."""
     compound: bool = False
@@ -118,6 +154,30 @@ class Capabilities:
     """Limits in force and by what means, such as `{"memory": "4 GiB (cgroup v1)"}`."""
     freezer: str | None = None
     """By what pause works: cgroup2, cgroup1, sigstop, or the provider's own word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a repository asks of its machine, as far as its operator granted it. Empty or None: nothing."""
+
+    image: str | None = None
+    network: tuple[str, ...] = ()
+    """Allowed hosts beside those that the machine has."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    cpus: float | None = None
+    processes: int | None = None
+    open_files: int | None = None
+    lifetime_s: float | None = None
+    may_raise: bool = False
+    """The limits count also where they are above the machine's own."""
+
+    @property
+    def limits(self) -> dict[str, int | float]:
+        """The limits that are asked for, by name."""
+        names = ("memory_bytes", "disk_bytes", "cpus", "processes", "open_files", "lifetime_s")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import described
 from gitmachine.cli.history import COMMANDS as HISTORY_COMMANDS
 from gitmachine.cli.home import COMMANDS as HOME_COMMANDS
+from gitmachine.errors import ConfigurationError
+from gitmachine.network.policy import AllowList
+from gitmachine.project.consent import WORDS, Consent
 
 _EPILOG = f"""\b
 A command's own exit code is passed through. Otherwise:
@@ -51,6 +54,26 @@ def _variables(ctx: click.Context, param: click.Parameter, words: tuple[str, ...
     return found
 
 
+def _network(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """A policy by name, or the allowed hosts."""
+    parts = tuple(part.strip() for word in words for part in word.split(",") if part.strip())
+    if len(parts) <= 1 and not {"none", "host"}.isdisjoint(parts):
+        return parts[0]
+    if not {"none", "host"}.isdisjoint(parts):
+        raise click.BadParameter("none and host stand alone: give one of them, or hosts", ctx, param)
+    try:
+        return AllowList.parse(parts).entries or None
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _consent(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> Consent:
+    try:
+        return Consent.of((part for word in words for part in word.split(",") if part), os.environ)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 name_argument = click.argument("name", required=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on standard output.")
 machine_option = click.option("--machine", metavar="KIND", help="local, docker, e2b, or module:Class of your own.")
@@ -66,7 +89,21 @@ def entry_options(command: Any) -> Any:
             click.option("--session", metavar="NAME", help="The branch; a live session of that name is reused."),
             click.option("--base", metavar="REF", help="Where a new session starts. Default: the default branch."),
             click.option("--machine", type=click.Choice(["local", "e2b"]), default="local", show_default=True),
-            click.option("--network", type=click.Choice(["none", "host"]), help="Default: none; on e2b, E2B's."),
+            click.option(
+                "--network",
+                metavar="none|host|HOST[,HOST…]",
+                multiple=True,
+                callback=_network,
+                help="Default: none; on e2b, E2B's. Hosts as pypi.org, *.example.org, host:8443; may be repeated.",
+            ),
+            click.option(
+                "--allow",
+                metavar="WORD",
+                multiple=True,
+                envvar="GITMACHINE_ALLOW",
+                callback=_consent,
+                help="What the repository's gitmachine.toml may have: " + ", ".join(WORDS) + ". May be repeated.",
+            ),
             click.option(
                 "--env",
                 metavar="NAME[=VALUE]",
@@ -87,6 +124,7 @@ def _entry(options: dict[str, Any]) -> Entry:
         base=options["base"],
         machine=options["machine"],
         network=options["network"],
+        consent=options["allow"],
         env=options["env"],
     )
 

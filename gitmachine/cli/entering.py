@@ -39,6 +39,7 @@ async def enter(entry: Entry, on_event: OnEvent, *, keep_env: bool = False) -> E
         base=entry.base,
         env=entry.env,
         on_event=on_event,
+        consent=entry.consent,
     )
     await gm.start()
     return Entered(gm, None)
@@ -50,8 +51,9 @@ async def _take_up(found: Found, entry: Entry, on_event: OnEvent) -> Entered:
             f"session {found.record.session!r} has begun already, --base is for new ones; leave it out"
         )
     gm = await GitMachine.reopen(found.record.id, env=entry.env, on_event=on_event)
-    policy = gm.machine.capabilities.network
-    if entry.network is not None and policy != entry.network:
+    abilities = gm.machine.capabilities
+    policy = ", ".join(abilities.allowed_hosts) or abilities.network
+    if entry.network is not None and entry.network not in (policy, abilities.allowed_hosts):
         await gm.detach()
         raise ConfigurationError(
             f"session {gm.session!r} is live with network {policy!r}, which cannot be changed: leave --network out, "
@@ -71,6 +73,10 @@ def _machine(entry: Entry, env: dict[str, str]) -> Any:
     if entry.machine == "e2b":
         from gitmachine.machines.e2b import E2BMachine
 
+        if entry.network not in (None, "none"):
+            raise ConfigurationError(
+                "--network on e2b is none or left out; a program can give E2B's own rules: E2BMachine(network=…)"
+            )
         return E2BMachine(envs=env, allow_internet_access=False if entry.network == "none" else None)
     raise ConfigurationError(f"machine {entry.machine!r} is not known: use local or e2b")
 

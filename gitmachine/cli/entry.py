@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gitmachine.project.consent import Consent
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -13,6 +15,7 @@ class Entry:
     session: str | None = None
     base: str | None = None
     machine: str = "local"
-    network: str | None = None
-    """None when the user said nothing of it."""
+    network: str | tuple[str, ...] | None = None
+    """None when the user said nothing of it; else none, host, or the allowed hosts."""
+    consent: Consent | None = None
     env: dict[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gitmachine.cli.doing import as_data, say, tell
@@ -47,6 +47,8 @@ async def run(request: Request) -> int:
     result, closed = await _execute(request, entered)
     if result is not None and result.timed_out:
         screen.warn(f"the command was ended after {request.timeout:g} s, with all it had started")
+    for limit in result.limits if result is not None else ():
+        screen.warn(limit)
     name = shlex.quote(entered.gm.session)
     failure: GitMachineError | None = None
     outcome: PushOutcome | None = None
@@ -157,7 +159,8 @@ def _as_data(
     }
     if result is not None:
         names = ("exit_code", "stdout", "stderr", "timed_out", "truncated", "duration", "output_path")
-        data |= {name: getattr(result, name) for name in names}
+        data |= {name: getattr(result, name) for name in names} | {"exceeded": list(result.exceeded)}
+        data["refused"] = [asdict(refusal) for refusal in result.refused]
     if outcome is not None:
         data["push"] = {name: getattr(outcome, name) for name in ("where", "sha", "ref", "reason")}
     if failure is not None:

@@ -39,6 +39,18 @@ def describe(name: str, data: Mapping[str, Any]) -> str:
         case "command_finished":
             ending = "timed out" if data["timed_out"] else f"exit {data['exit_code']}"
             return f"{ending} after {data['duration']:.2f} s" + (" (output cut)" if data["truncated"] else "")
+        case "project":
+            asked = [f"\n    granted: {item}" for item in data["granted"]]
+            asked += [
+                f"\n    not granted: {item.replace('to allow it: ', 'to allow it: --allow ')}"
+                for item in data["refused"]
+            ]
+            return f"{data['file']} asks for" + "".join(asked)
+        case "setup_failed":
+            more = f"; {data['skipped']} more were not run" if data["skipped"] else ""
+            return f"exit {data['exit_code']} of {data['command']}{more}\n{data['output']}".rstrip()
+        case "network_refused":
+            return f"{data['host']}:{data['port']}: it {data['reason']}"
         case "checkpointed":
             return f"{short(data['sha'])}: the working tree is in the vault"
         case "committed":
@@ -85,7 +97,7 @@ def _withheld(data: Mapping[str, Any]) -> str:
 _COLOURS = {
     "committed": "green", "pushed": "green", "push_rejected": "red", "push_held": "yellow", "withheld": "yellow",
     "capture_incomplete": "red", "callback_failed": "red", "paused": "cyan", "resumed": "cyan", "recovered": "yellow",
-    "command_started": "bright_white",
+    "command_started": "bright_white", "network_refused": "yellow", "setup_failed": "red",
 }  # fmt: skip
 
 

@@ -29,6 +29,8 @@ KILL_LIMIT_S = 5.0
 class CommandStream(ABC):
     """One running command, as a provider sees it. Its duration counts from `started`."""
 
+    exceeded: tuple[str, ...] = ()
+    """Limits of the machine that the command ran into; see ExecutionResult."""
     started: float
     """On the clock of `time.monotonic`; when the stream was made, unless whoever began the command before says when."""
 
@@ -91,6 +93,7 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
         timed_out=timed_out,
         truncated=out.truncated or err.truncated,
         duration=time.monotonic() - stream.started,
+        exceeded=stream.exceeded,
     )
 
 

@@ -12,6 +12,7 @@ from gitmachine.config import Checkpoint
 from gitmachine.events import Event
 from gitmachine.forking import MachineSource
 from gitmachine.git.guard import Guard
+from gitmachine.project.consent import Consent
 from gitmachine.sessions import SessionRecord
 from gitmachine.sync.calls import in_thread, with_threads, without_await
 from gitmachine.sync.machine import Machine, Process, behind
@@ -41,6 +42,7 @@ class SessionOptions(TypedDict, total=False):
     on_end: Hook
     on_event: Callable[[str, dict[str, Any], Any], object] | None
     lock_timeout: float
+    consent: Consent | None
 
 
 class GitMachine:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gitmachine.errors import ConfigurationError, GitMachineError, MissingExtra
+from gitmachine.network.policy import AllowList
+from gitmachine.project.consent import WORDS, Consent
 from gitmachine_mcp import INSTALL
 from gitmachine_mcp.options import Options
 
@@ -51,7 +53,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--branch", metavar="NAME", help="the branch of that session; default: a new one")
     add("--base", metavar="REF", help="where a new branch starts; default: the default branch")
     add("--machine", choices=["local", "docker", "e2b"], default="local", help="default: %(default)s")
-    add("--network", choices=["none", "host"], default="none", help="of local machines; default: %(default)s")
+    add("--network", action="append", metavar="none|host|HOST", help="of machines: none, host, or hosts to be allowed")
+    add("--allow", action="append", metavar="WORD", help=f"what gitmachine.toml may have: {', '.join(WORDS)}")
     add("--allow-repo", action="append", metavar="PATTERN", help="only these addresses (* matches); may be repeated")
     add("--protect", action="append", metavar="PATTERN", help="branches pushed to with consent; default: main, master")
     add("--read-only", action="store_true", help="only the tools that look")
@@ -95,7 +98,8 @@ def _serve(chosen: argparse.Namespace) -> None:
         branch=chosen.branch,
         base=chosen.base,
         machine=chosen.machine,
-        network=None if chosen.network == "none" else chosen.network,
+        network=_network(chosen.network),
+        consent=Consent.of(chosen.allow, os.environ),
         allow_repos=tuple(chosen.allow_repo),
         protect=tuple(chosen.protect) or Options().protect,
         read_only=chosen.read_only,
@@ -119,6 +123,15 @@ def _serve(chosen: argparse.Namespace) -> None:
         allowed_origins=tuple(chosen.allowed_origin),
     )
     http.run(options, listening)
+
+
+def _network(words: Sequence[str]) -> str | tuple[str, ...] | None:
+    parts = tuple(part.strip() for word in words for part in word.split(",") if part.strip())
+    if not {"none", "host"}.isdisjoint(parts):
+        if len(parts) > 1:
+            raise ConfigurationError("--network none and --network host stand alone: give one of them, or hosts")
+        return None if parts == ("none",) else "host"
+    return AllowList.parse(parts).entries or None
 
 
 def _tokens(chosen: argparse.Namespace) -> Any:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from gitmachine.errors import ConfigurationError
 from gitmachine.git_machine import GitMachine
 from gitmachine.process import OutputChunk, Process
@@ -45,6 +47,8 @@ class CommandNote(Record):
     state: State = "running"
     exit_code: int | None = None
     duration: float | None = None
+    notices: list[str] = Field(default_factory=list)
+    """What the machine kept it from: a limit that was reached, a connection that was refused."""
 
 
 class Command:
@@ -69,17 +73,19 @@ class Command:
     async def _run(self, text: str, options: RunOptions) -> ExecutionResult:
         state: State = "failed"
         code: int | None = None
+        notices: list[str] = []
         began = time.monotonic()
         try:
             result = await self._gm.run(text, options)
             state, code = ("timed_out" if result.timed_out else "exited"), result.exit_code
+            notices = result.notices
             return result
         except asyncio.CancelledError:
             state = "cancelled"
             raise
         finally:
-            changes = {"state": state, "exit_code": code, "duration": time.monotonic() - began}
-            self.note = self.note.model_copy(update=changes)
+            ended = {"state": state, "exit_code": code, "duration": time.monotonic() - began, "notices": notices}
+            self.note = self.note.model_copy(update=ended)
             if self._handed_over or self.transcript.spilled:
                 await asyncio.shield(self._keep())
 

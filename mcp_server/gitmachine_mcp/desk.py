@@ -103,6 +103,7 @@ class Desk:
             repository=wanted.repository,
             session=wanted.branch,
             base=wanted.base,
+            consent=self.options.consent,
             lock_timeout=self.options.lock_timeout_s,
         )
         await gm.start()

@@ -52,6 +52,8 @@ _LEVEL_OF: dict[str, LoggingLevel] = {
     "withheld": "warning",
     "capture_incomplete": "warning",
     "recovered": "warning",
+    "network_refused": "warning",
+    "setup_failed": "warning",
     "callback_failed": "error",
 }
 _CHANGES_THE_INDEX = frozenset({"started", "stopped", "paused", "resumed"})

@@ -29,6 +29,7 @@ class RunOutcome(BaseModel):
     total_bytes: int
     truncated: bool
     next_cursor: str = Field(description="`logs` with this cursor reads on where `output` has its first gap or end.")
+    notices: list[str] = Field(description="What the machine kept it from: a limit reached, a connection refused.")
     duration_s: float
 
 

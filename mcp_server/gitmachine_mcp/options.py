@@ -8,6 +8,7 @@ from typing import Literal
 
 from gitmachine.errors import ConfigurationError
 from gitmachine.git.remote import parse_remote
+from gitmachine.project.consent import Consent
 
 MachineKind = Literal["local", "docker", "e2b"]
 
@@ -22,8 +23,10 @@ class Options:
     """The branch of the session that starts by itself; without it a name is made."""
     base: str | None = None
     machine: MachineKind = "local"
-    network: str | None = None
-    """Of local machines: None for none, or "host"."""
+    network: str | tuple[str, ...] | None = None
+    """Of machines: None for none, "host", or the allowed hosts."""
+    consent: Consent | None = None
+    """What a repository's own gitmachine.toml may have."""
     allow_repos: tuple[str, ...] = ()
     """Patterns (fnmatch) of the addresses that may be worked on. Empty: any https or ssh address, and `repo`."""
     protect: tuple[str, ...] = ("main", "master")

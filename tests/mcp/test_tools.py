@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
-from gitmachine import GitMachine, Registry
+from gitmachine import Consent, GitMachine, Registry
 from gitmachine_mcp import Options, build_server
 from gitmachine_mcp.limits import MAX_CHARS
 from tests.mcp.conftest import ERAS, held, ok, refused, text
@@ -303,3 +303,19 @@ async def test_calls_that_come_together_share_the_session_that_starts_by_itself(
     results = await asyncio.gather(*(ok(client, "run", command=f"echo {number}") for number in range(4)))
     assert len({result["session"] for result in results}) == 1
     assert len((await ok(client, "status"))["sessions"]) == 1
+
+
+async def test_what_the_network_policy_refused_stands_beside_the_output(
+    environment: dict[str, str], project: Repository
+) -> None:
+    del environment
+    project.commit("main", {"gitmachine.toml": 'network = ["pypi.org"]\n'})
+    options = Options(repo=project.url, network=("a.test",), consent=Consent(any_network=True))
+    async with held(Client(build_server(options), mode="2026-07-28")) as client:
+        ran = await ok(client, "run", command="curl -sS https://evil.test/; echo $https_proxy")
+        assert ran["output"].endswith("response 403\nhttp://127.0.0.1:3128\n")
+        assert ran["notices"] == ["the network policy refused evil.test:443: it is not among the allowed hosts"]
+        events = (await ok(client, "status", events_after=0))["events"]
+        told = [event["data"] for event in events if event["type"] == "network_refused"]
+        assert [(data["host"], data["port"]) for data in told] == [("evil.test", 443)]
+        await ok(client, "stop")

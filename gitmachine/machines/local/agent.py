@@ -11,7 +11,10 @@ in frames of five bytes: a letter and a u32.
 - `exec cwd command NAME=VALUE…` and `call function path [argument]`, with the descriptors stdout and stderr to
   write to, the same two pipes to read from, and optionally stdin. Answers `E status` when the shell has ended,
   `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
-  end of its connection, kills the whole tree; `K 0` says that none of it is left.
+  end of its connection, kills the whole tree; `K 0` says that none of it is left. `X 1` before `E` says that the disk
+  limit was reached and everything was killed, `X 2` that what earlier commands had left running was, to make room.
+- `limit name=value…`: sets limits on what is started from now on; answers `A 0`.
+- `listen port`: answers `L 0` with the descriptor of a socket that listens on that port of 127.0.0.1, always the same.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
 - `ping`: answers `P 0`.
 
@@ -44,7 +47,11 @@ MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
 KILL_INTERVAL_S = 0.002
 STOP_PASSES = 200
+DISK_INTERVAL_S = 0.25
+DISK_STEP_BYTES = 1024 * 1024
+EXCEEDED_DISK, EXCEEDED_PROCESSES = 1, 2
 CHUNK_BYTES = 256 * 1024
+BACKLOG = 512
 PR_SET_DUMPABLE = 4
 SHELL = b"/bin/bash" if os.path.exists("/bin/bash") else b"/bin/sh"
 LONG_COMMAND = b'eval "$(cat <&3)" 3<&-'
@@ -59,6 +66,10 @@ connections: set[Connection] = set()
 quiet_holders: set[Connection] = set()
 quiet_stopped: list[int] = []
 next_tag = 1
+listeners: dict[bytes, _socket.socket] = {}  # port -> what the host accepts connections from
+disk: Disk | None = None
+began_at = time.monotonic()
+ends_at = 0.0  # 0 for never
 devnull = -1
 oom_score = -1
 
@@ -115,6 +126,27 @@ def kill_pass(tag: int) -> bool:
     for pid in found:
         signal_process(pid, 9)
     return bool(found)
+
+
+def crowded() -> bool:
+    """Whether so many processes run that a command could not start its own."""
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    return limit != resource.RLIM_INFINITY and sum(map(str.isdigit, os.listdir("/proc"))) > limit * 3 // 4
+
+
+def end_leftovers() -> bool:
+    """Kills what belongs to no command that still runs; says whether there was anything."""
+    running = {job.tag for job in jobs.values()}
+    found = False
+    for _ in range(STOP_PASSES):
+        left = [pid for pid, _ in other_processes() if tag_of(pid) not in running]
+        if not left:
+            break
+        found = True
+        for pid in left:
+            signal_process(pid, 9)
+        reap()
+    return found
 
 
 def reap() -> None:
@@ -351,6 +383,101 @@ CALLS = {
 }
 
 
+# --- the disk limit ----------------------------------------------------------------------------------------
+
+
+class Disk:
+    """Keeps what a directory holds below a limit, on a file system that counts for everybody together.
+
+    Asking the file system costs nothing, so that is done all the time; only when it has filled by a part of what is
+    left is the directory itself counted, by a process of its own.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        self.path = path
+        self.limit = limit
+        self.tolerated = 0  # above the limit, after a kill: what may stay, and not grow
+        self.step = max(DISK_STEP_BYTES, limit // 8)
+        self.began = self.mark = self.filled()
+        self.due = 0.0
+        self.counting = False
+
+    def filled(self) -> int:
+        found = os.statvfs(self.path)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    def look(self, now: float) -> None:
+        self.due = now + DISK_INTERVAL_S
+        filled = self.filled()
+        self.mark = min(self.mark, filled)
+        if not self.counting and filled - self.mark >= self.step:
+            self.count(filled)
+
+    def count(self, filled: int) -> None:
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid = os.fork()
+        except OSError:  # no room for a process: another time
+            os.close(reader)
+            os.close(writer)
+            return
+        if pid == 0:
+            try:
+                os.nice(19)
+                os.write(writer, str(used_bytes(self.path, filled - self.began)).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        self.counting, self.mark = True, filled
+        watch(reader, select.EPOLLIN, lambda events: self.counted(reader))
+
+    def counted(self, reader: int) -> None:
+        text = os.read(reader, 64)
+        forget(reader)
+        os.close(reader)
+        self.counting = False
+        used = int(text or b"0")
+        self.step = max(DISK_STEP_BYTES, (self.limit - used) // 4)
+        if used <= self.limit:
+            self.tolerated = 0
+        elif used > self.tolerated:
+            self.tolerated = used
+            for job in jobs.values():
+                job.connection.send(b"X", EXCEEDED_DISK)
+            os.kill(-1, 9)
+
+
+def used_bytes(path: str, growth: int) -> int:
+    """What the files below a directory take up, those included that have no name any more and are still open."""
+    seen: set[tuple[int, int]] = set()
+    total, device, paths = 0, os.lstat(path).st_dev, [path]
+    while paths:
+        try:
+            with os.scandir(paths.pop()) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(found.st_mode):
+                        paths.append(entry.path)
+                    if found.st_nlink < 2 or stat.S_ISDIR(found.st_mode) or (found.st_dev, found.st_ino) not in seen:
+                        total += found.st_blocks * 512
+                        seen.add((found.st_dev, found.st_ino))
+        except OSError:  # gone meanwhile, or closed to its owner
+            continue
+    hidden = False
+    for pid, _ in other_processes():
+        try:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                found = os.stat(f"/proc/{pid}/fd/{name}")
+                if found.st_nlink == 0 and found.st_dev == device and (found.st_dev, found.st_ino) not in seen:
+                    total += found.st_blocks * 512
+                    seen.add((found.st_dev, found.st_ino))
+        except PermissionError:
+            hidden = True  # it keeps from us what it has open: whatever the file system has lost since is put on it
+        except OSError:
+            continue
+    return max(total, growth) if hidden else total
+
+
 # --- connections -------------------------------------------------------------------------------------------
 
 
@@ -416,6 +543,11 @@ class Connection:
     def operate(self, operation: bytes, fields: list[bytes]) -> None:
         if operation == b"ping":
             self.send(b"P", 0)
+        elif operation == b"limit":
+            take_limits(dict(field.decode().split("=", 1) for field in fields))
+            self.send(b"A", 0)
+        elif operation == b"listen":
+            self.give_listener(fields[0])
         elif operation == b"quiet":
             quiet_holders.add(self)
             self.send(b"Q", stop_others())
@@ -424,13 +556,21 @@ class Connection:
         else:
             self.close()
 
+    def give_listener(self, port: bytes) -> None:
+        try:
+            descriptor = listening(port).fileno().to_bytes(4, sys.byteorder)
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor)
+            self.socket.sendmsg([b"L" + bytes(4)], [rights])
+        except OSError as error:
+            self.send(b"R", error.errno or errno.EIO)
+
     def start(self, operation: bytes, fields: list[bytes]) -> None:
         given, self.descriptors = self.descriptors, []
         streams = [given[4] if len(given) > 4 else devnull, given[0], given[1]]
         job = Job(self, new_tag(), given[2:4])
         set_oom_score(b"300")
         try:
-            pid = start_exec(self, fields, streams) if operation == b"exec" else start_call(fields, streams)
+            pid = self.begin(operation, fields, streams)
         except OSError as error:
             self.send(b"R", error.errno or errno.EIO)
             pid = 0
@@ -444,6 +584,17 @@ class Connection:
         else:
             for fd in job.readers:
                 os.close(fd)
+
+    def begin(self, operation: bytes, fields: list[bytes], streams: list[int]) -> int:
+        try:
+            if not crowded():
+                return start_exec(self, fields, streams) if operation == b"exec" else start_call(fields, streams)
+        except BlockingIOError:  # EAGAIN of fork(2)
+            pass
+        # Without room for one more command nobody could make any.
+        if end_leftovers():
+            self.send(b"X", EXCEEDED_PROCESSES)
+        return start_exec(self, fields, streams) if operation == b"exec" else start_call(fields, streams)
 
     def close(self) -> None:
         if not self.open:
@@ -460,6 +611,16 @@ class Connection:
             quiet_holders.discard(self)
             if not quiet_holders:
                 end_quiet()
+
+
+def listening(port: bytes) -> _socket.socket:
+    if port not in listeners:
+        made = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", int(port)))
+        made.listen(BACKLOG)
+        listeners[port] = made
+    return listeners[port]
 
 
 def split(body: bytes) -> list[bytes]:
@@ -546,29 +707,42 @@ def go_on_killing() -> None:
             job.killed()
 
 
-def wait_s(now: float, used: float, options: dict[str, float]) -> float:
+def take_limits(options: dict[str, str]) -> None:
+    global disk, ends_at
+    set_limits(options)
+    if "disk_bytes" in options:
+        disk = Disk(os.environ["HOME"], int(options["disk_bytes"]))
+    if "lifetime_s" in options:
+        ends_at = began_at + float(options["lifetime_s"])
+
+
+def wait_s(now: float, used: float, idle_s: float) -> float:
     waits = [KILL_INTERVAL_S] if killing else []
-    if options["lifetime_s"]:
-        waits.append(options["lifetime_s"] - now)
-    if options["idle_s"] and not connections and not jobs:
-        waits.append(used + options["idle_s"] - now)
+    if disk is not None:
+        waits.append(disk.due - now)
+    if ends_at:
+        waits.append(ends_at - now)
+    if idle_s and not connections and not jobs:
+        waits.append(used + idle_s - now)
     return max(0.0, min(waits)) if waits else -1
 
 
-def serve(options: dict[str, float]) -> None:
+def serve(idle_s: float) -> None:
     used = time.monotonic()
     while True:
-        for fd, events in epoll.poll(wait_s(time.monotonic(), used, options)):
+        for fd, events in epoll.poll(wait_s(time.monotonic(), used, idle_s)):
             function = on_ready.get(fd)
             if function is not None:
                 function(events)
         go_on_killing()
         now = time.monotonic()
+        if disk is not None and now >= disk.due:
+            disk.look(now)
         if connections or jobs:
             used = now
-        elif options["idle_s"] and now >= used + options["idle_s"]:
+        elif idle_s and now >= used + idle_s:
             os._exit(0)
-        if options["lifetime_s"] and now >= options["lifetime_s"]:
+        if ends_at and now >= ends_at:
             os._exit(0)
 
 
@@ -581,11 +755,10 @@ def main() -> None:
         oom_score = -1
     hide_from_others()
     devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    set_limits(options)
+    take_limits(options)
     watch_children()
-    lifetime = float(options.get("lifetime_s", 0))
     listen(int(sys.argv[1]))
-    serve({"idle_s": float(options.get("idle_s", 0)), "lifetime_s": lifetime and time.monotonic() + lifetime})
+    serve(float(options.get("idle_s", 0)))
 
 
 main()

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gitmachine.errors import MachineError
@@ -54,15 +54,20 @@ def create(name: str, limits: Limits) -> Groups:
                 by_controller.update(dict.fromkeys(wanted, made))
         else:
             unified = _make(base / f"gitmachine-{name}")
-    kept: dict[str, str] = {}
-    if unified is not None:
-        kept |= dict.fromkeys(_limit_v2(unified, limits), "cgroup v2")
-    kept |= dict.fromkeys(_limit_v1(by_controller, limits), "cgroup v1")
     if unified is not None and (unified / "cgroup.freeze").exists():  # Linux 5.2 and later
         freezer = "cgroup2"
     else:
         freezer = "cgroup1" if "freezer" in by_controller else "sigstop"
-    return Groups(unified, by_controller, kept, freezer)
+    groups = Groups(unified, by_controller, {}, freezer)
+    return replace(groups, limits=set_limits(groups, limits))
+
+
+def set_limits(groups: Groups, limits: Limits) -> dict[str, str]:
+    """Sets what the groups can keep, and says which that is and by what."""
+    kept: dict[str, str] = {}
+    if groups.unified is not None:
+        kept |= dict.fromkeys(_limit_v2(groups.unified, limits), "cgroup v2")
+    return kept | dict.fromkeys(_limit_v1(groups.by_controller, limits), "cgroup v1")
 
 
 def _make(path: Path) -> Path | None:
@@ -154,6 +159,29 @@ def enter(groups: Groups, pid: int) -> None:
             (path / "cgroup.procs").write_text(str(pid))
         except OSError as error:
             raise MachineError(f"the sandbox could not be moved to its control group {path}: {error}") from error
+
+
+_COUNTERS = {
+    "memory": ("memory.events", "memory", "memory.oom_control", "oom_kill"),
+    "processes": ("pids.events", "pids", "pids.events", "max"),
+}
+"""By limit: the file of version 2, the controller and the file of version 1, and what the kernel counts in them."""
+
+
+def exceeded(groups: Groups) -> dict[str, int]:
+    """How often each limit that a group keeps was run into: processes killed for memory, forks refused."""
+    counted = {}
+    for name, (file_v2, controller, file_v1, wanted) in _COUNTERS.items():
+        match groups.limits.get(name):
+            case "cgroup v2":
+                path = f"{groups.unified}/{file_v2}"
+            case "cgroup v1":
+                path = f"{groups.by_controller[controller]}/{file_v1}"
+            case _:
+                continue
+        fields = (line.partition(" ") for line in (proc.read_small(path) or "").splitlines())
+        counted[name] = sum(int(value) for key, _, value in fields if key == wanted)
+    return counted
 
 
 def discard(groups: Groups) -> None:

@@ -31,6 +31,7 @@ _QUEUE_BYTES = 1024 * 1024
 MAX_FIELD_BYTES = 16 * 1024 * 1024
 _CONNECT_LIMIT_S = 5.0
 _REPLY_LIMIT_S = 30.0
+_EXCEEDED = {1: "disk", 2: "processes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,28 @@ async def ask(connection: socket.socket, fields: Sequence[bytes], expected: byte
     if frame[:1] != expected:
         raise MachineError(f"the machine's agent answered {frame!r} to {fields[0]!r}; stop() the machine")
     return int.from_bytes(frame[1:], "big")
+
+
+async def ask_for_descriptor(connection: socket.socket, fields: Sequence[bytes], expected: bytes) -> int:
+    """Sends a request and gives the descriptor that it is answered with, which is then the caller's to close."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    await loop.sock_sendall(connection, encode(fields))
+    loop.add_reader(connection.fileno(), readable.set)
+    try:
+        async with asyncio.timeout(_REPLY_LIMIT_S):
+            await readable.wait()
+        frame, descriptors, _, _ = socket.recv_fds(connection, _FRAME_BYTES, 1)
+    except (OSError, TimeoutError) as error:
+        raise MachineLost(f"the machine's agent does not answer: {error or 'no reply in time'}") from error
+    finally:
+        loop.remove_reader(connection.fileno())
+    if frame[:1] != expected or len(descriptors) != 1:
+        for fd in descriptors:
+            os.close(fd)
+        raise MachineError(f"the machine's agent answered {frame!r} to {fields[0]!r}; stop() the machine")
+    os.set_inheritable(descriptors[0], False)
+    return descriptors[0]
 
 
 class _Reader:
@@ -204,6 +227,8 @@ class Job(CommandStream):
     def _take(self, letter: bytes, value: int) -> None:
         if letter == b"E":
             self._exit_code = value & 0xFF
+        elif letter == b"X":
+            self.exceeded = tuple(dict.fromkeys((*self.exceeded, _EXCEEDED.get(value, "unknown"))))
         elif letter == b"K":
             self._killed.set()
         else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+_ROOM = 8
 GIB = 1024**3
 MIB = 1024**2
 
@@ -22,6 +23,9 @@ class Limits(BaseModel):
     memory_bytes: PositiveInt | None = 8 * GIB
     processes: PositiveInt | None = 4096
     cpus: PositiveFloat | None = None
+    disk_bytes: PositiveInt | None = 32 * GIB
+    """What the home directory may hold. Looked after four times a second, so that a fast writer gets further; then
+    every process of the machine is killed, the files stay, and commands run on that free some."""
     file_bytes: PositiveInt | None = None
     """The largest file that can be written."""
     open_files: PositiveInt | None = 65536
@@ -34,10 +38,12 @@ class Limits(BaseModel):
     def agent_arguments(self, *, by_cgroup: frozenset[str]) -> list[str]:
         """What the agent sets on itself, for the limits that no cgroup keeps."""
         values: dict[str, float | None] = {
-            "processes": self.processes,
+            # Behind the control group's, which counts what it refuses.
+            "processes": self.processes and self.processes + (_ROOM if "processes" in by_cgroup else 0),
             "data_bytes": None if "memory" in by_cgroup else self.memory_bytes,
             "file_bytes": self.file_bytes,
             "open_files": self.open_files,
+            "disk_bytes": self.disk_bytes,
             "cpus": None if "cpus" in by_cgroup or self.cpus is None else round(self.cpus + 0.49),
             "lifetime_s": self.lifetime_s,
         }
@@ -53,6 +59,8 @@ class Limits(BaseModel):
             said["processes"] = f"{self.processes} ({by_cgroup.get('processes', 'resource limit')})"
         if self.cpus:
             said["cpus"] = f"{self.cpus:g} ({by_cgroup.get('cpus', 'affinity, which a command can change')})"
+        if self.disk_bytes:
+            said["disk"] = f"{_size(self.disk_bytes)} (agent, looks four times a second)"
         if self.file_bytes:
             said["file"] = f"{_size(self.file_bytes)} (resource limit)"
         if self.open_files:

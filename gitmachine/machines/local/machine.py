@@ -8,6 +8,7 @@ import posixpath
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,19 +23,21 @@ from gitmachine.errors import (
 )
 from gitmachine.locks import FileLock
 from gitmachine.machine import Machine, Observer
-from gitmachine.machines.local import cgroup, freezer, objects, observer, proc, sandbox
+from gitmachine.machines.local import adapting, cgroup, freezer, gateway, objects, observer, proc, sandbox
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.client import Address, ask
+from gitmachine.machines.local.gateway import Gateway
 from gitmachine.machines.local.layout import RECORD, Layout, remove_tree
 from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.place import SandboxPlace
 from gitmachine.machines.local.probe import unavailable
 from gitmachine.machines.local.record import InitRecord, MachineRecord, Network
-from gitmachine.machines.local.sandbox import Bind, Plan
+from gitmachine.machines.local.sandbox import Bind, Init, Plan
 from gitmachine.machines.local.spares import Spares
 from gitmachine.machines.local.user import machine_user
+from gitmachine.network.policy import AllowList
 from gitmachine.settings import Settings, load
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal, Wishes
 
 _LIFECYCLE_LIMIT_S = 60.0
 _READY_LIMIT_S = 20.0
@@ -46,8 +49,9 @@ class LocalMachine(Machine):
     It sees the host's /usr, a few files of /etc, its own home and a /tmp in memory; commands run in /bin/bash
     where there is one, else in /bin/sh. It outlives this object and this program: `connect(id)` finds it again.
 
-    network: None for loopback only; "host" for the host's own network, and that includes whatever listens on
-        the host's loopback.
+    network: None for loopback only; a list of allowed hosts, such as ["pypi.org", "*.example.org", "10.0.0.7:443"],
+        which are reached through a proxy outside the machine (`gitmachine.network.policy` says what an entry may
+        be); "host" for the host's own network, and that includes whatever listens on the host's loopback.
     limits: see `Limits`; a default bounds memory, processes and /tmp.
     env: added to every command's environment; kept in the machine's record on the host.
     state_dir: in place of the one that `GITMACHINE_HOME` names.
@@ -76,6 +80,7 @@ class LocalMachine(Machine):
         self._user = machine_user()
         self._layout: Layout | None = None
         self._record: MachineRecord | None = None
+        self._gateway: Gateway | None = None
         self._stopped = False
         self._making = asyncio.Lock()
 
@@ -138,7 +143,8 @@ class LocalMachine(Machine):
             pause_keeps_memory=True,
             shares_host_kernel=True,
             isolation="bubblewrap",
-            network=self._network or "none",
+            network="allow-list" if isinstance(self._network, tuple) else self._network or "none",
+            allowed_hosts=self._network if isinstance(self._network, tuple) else (),
             reconnect=True,
             limits=self._limits.described(groups.limits) if groups else {},
             freezer=groups.freezer if groups else None,
@@ -153,6 +159,7 @@ class LocalMachine(Machine):
             # A launch in a thread cannot be cancelled: it is waited for, and then undone below.
             await _uninterrupted(asyncio.to_thread(self._launch, layout))
             await self._wait_until_ready(layout)
+            await self._open_gateway()
         except BaseException:
             await asyncio.shield(self._undo())
             raise
@@ -184,11 +191,42 @@ class LocalMachine(Machine):
 
         Raises StateError, MachineLost, FileNotFoundError for a `cwd` that is not there, ConfigurationError.
         """
-        return await self._place("execute()").execute(command, options or ExecuteOptions())
+        place = self._place("execute()")
+        await self._open_gateway()
+        assert self._record is not None
+        groups = self._record.groups
+        before = cgroup.exceeded(groups)
+        result = await place.execute(command, options or ExecuteOptions())
+        more = [name for name, count in cgroup.exceeded(groups).items() if count > before.get(name, 0)]
+        return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
+
+    async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
+        return await gateway.refusals(await self._directory(), after)
 
     def another(self) -> LocalMachine:
         """A new machine with the same network, limits and environment."""
         return type(self)(network=self._network, limits=self._limits, env=self._env, state_dir=self._settings.state_dir)
+
+    async def adapt(self, wishes: Wishes) -> dict[str, str]:
+        """Limits, environment and allowed hosts; there is no image to choose."""
+        self._require(MachineState.RUNNING, "adapt()")
+        layout, record = self._layout, self._record
+        assert layout is not None
+        assert record is not None
+        self._limits, left = adapting.taken(self._limits, wishes, record.kept_by_group)
+        kept = await asyncio.to_thread(cgroup.set_limits, record.groups, self._limits)
+        arguments = self._limits.agent_arguments(by_cgroup=frozenset(kept))
+        await self._in_sandbox(layout).tell([b"limit", *(argument.encode() for argument in arguments)], b"A")
+        if wishes.network and self._network != "host":
+            await gateway.end(layout)
+            had = self._network if isinstance(self._network, tuple) else ()
+            self._network, self._gateway = AllowList.parse((*had, *wishes.network)).entries, None
+        self._env |= wishes.env
+        changes = {"limits": self._limits, "kept_by_group": kept, "network": self._network, "env": self._env}
+        self._record = record.model_copy(update=changes)
+        await asyncio.to_thread(self._record.save, layout.record)
+        await self._open_gateway()
+        return left | ({"image": "a local machine has the host's /usr, and no image"} if wishes.image else {})
 
     async def home(self) -> str:
         return sandbox.HOME
@@ -309,6 +347,22 @@ class LocalMachine(Machine):
             groups=groups,
         )
 
+    async def _open_gateway(self) -> None:
+        """Where there are allowed hosts: the proxy is there when this returns."""
+        gateway = self._gateway_of()
+        if gateway is None or self._layout is None:
+            return
+        try:
+            await gateway.ensure(self._address(self._layout))
+        except (ConnectionError, FileNotFoundError) as error:
+            raise self._lost() from error
+
+    def _gateway_of(self) -> Gateway | None:
+        if self._gateway is None and isinstance(self._network, tuple) and self._record and self._layout:
+            init = Init(self._record.init.pid, self._record.init.start_time)
+            self._gateway = Gateway(self._layout, self._user, init, self._network)
+        return self._gateway
+
     async def _wait_until_ready(self, layout: Layout) -> None:
         try:
             async with asyncio.timeout(_READY_LIMIT_S):
@@ -323,7 +377,7 @@ class LocalMachine(Machine):
         if layout is not None:
             with suppress(MachineError):
                 await self._end(layout)
-        self._record, self._stopped = None, False
+        self._record, self._gateway, self._stopped = None, None, False
 
     async def _end(self, layout: Layout) -> None:
         record = self._record
@@ -331,6 +385,7 @@ class LocalMachine(Machine):
             ended = await proc.kill(init.pid, init.start_time, then=lambda: self._release(record))
             if not ended:
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
+        await gateway.end(layout)
         await observer.end(layout)
         if record is not None:
             await self._release(record)
@@ -360,8 +415,12 @@ class LocalMachine(Machine):
         return self._in_sandbox(self._layout)
 
     def _in_sandbox(self, layout: Layout) -> SandboxPlace:
-        address = Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
-        return SandboxPlace(address, {**sandbox.base_environment(), **self._env}, sandbox.HOME)
+        gateway = self._gateway_of()
+        environment = {**sandbox.base_environment(), **(gateway.environment if gateway else {}), **self._env}
+        return SandboxPlace(self._address(layout), environment, sandbox.HOME)
+
+    def _address(self, layout: Layout) -> Address:
+        return Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
 
     def _require(self, wanted: MachineState, call: str) -> None:
         state = self.state
@@ -380,7 +439,11 @@ class LocalMachine(Machine):
 
     def _lost(self) -> MachineLost:
         where = self._layout.home if self._layout else self._settings.machines
-        return MachineLost(f"machine {self.id} has ended without stop(); its files are still in {where}")
+        how = "has ended without stop()"
+        lifetime_s = self._limits.lifetime_s
+        if lifetime_s and self._record and time.time() >= self._record.created + lifetime_s:
+            how = f"has ended: its lifetime of {lifetime_s:g} s is over"
+        return MachineLost(f"machine {self.id} {how}; its files are still in {where}")
 
     def _freezer(self, record: MachineRecord) -> freezer.Freezer:
         return freezer.choose(record.groups, record.init.pid)
@@ -392,8 +455,10 @@ def _network(wanted: str | Sequence[str] | None) -> Network:
     if wanted == "host":
         return "host"
     if isinstance(wanted, str):
-        raise ConfigurationError(f"network={wanted!r} is not a policy; there are None and 'host'")
-    raise ConfigurationError("a list of allowed hosts is not available yet; there are network=None and 'host'")
+        raise ConfigurationError(
+            f"network={wanted!r} is not a policy; there are None, 'host', and a list of allowed hosts, [{wanted!r}]"
+        )
+    return AllowList.parse(wanted).entries
 
 
 def _live_ids(machines: Path) -> list[str]:

@@ -50,9 +50,13 @@ class SandboxPlace:
 
     async def ping(self) -> None:
         """Returns when the agent answers."""
+        await self.tell([b"ping"], b"P")
+
+    async def tell(self, fields: Sequence[bytes], expected: bytes) -> None:
+        """Has the agent do what has no output. Raises MachineError."""
         connection = await self.connect()
         try:
-            await ask(connection, [b"ping"], b"P")
+            await ask(connection, fields, expected)
         finally:
             connection.close()
 

@@ -13,7 +13,8 @@ from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.sandbox import Init
 from gitmachine.records import Record
 
-Network = Literal["host"] | None
+Network = Literal["host"] | tuple[str, ...] | None
+"""Loopback only, the host's network, or the hosts that a proxy lets through."""
 
 
 class InitRecord(Record):

@@ -17,6 +17,8 @@ class RunArtifact(TypedDict):
     timed_out: bool
     truncated: bool
     duration: float
+    notices: list[str]
+    """What the machine kept the command from: a limit that was reached, a connection that was refused."""
     full_output: str | None
     """The file in the machine with all of the output, when it was cut."""
 
@@ -87,6 +89,7 @@ def run_artifact(result: ExecutionResult, stdout: str, stderr: str, full_output:
         timed_out=result.timed_out,
         truncated=result.truncated or stdout != result.stdout or stderr != result.stderr,
         duration=result.duration,
+        notices=result.notices,
         full_output=full_output,
     )
 

@@ -39,6 +39,7 @@ def run_text(result: ExecutionResult, stdout: str, stderr: str, kept: str | None
         parts.append(f"[stderr]\n{stderr.removesuffix(chr(10))}")
     if not stdout and not stderr:
         parts.append("[no output]")
+    parts += [f"[{notice}]" for notice in result.notices]
     if kept is not None:
         parts.append(f"[the output was cut; all of it is in the machine's file {kept}]")
     elif cut:

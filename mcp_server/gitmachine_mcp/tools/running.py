@@ -172,13 +172,14 @@ def _outcome(
         total_bytes=size,
         truncated=cursor != "0.0" and int(cursor) < size,
         next_cursor=cursor,
+        notices=note.notices,
         duration_s=round(note.duration if note.duration is not None else time.time() - note.started, 3),
     )
     if note.state == "running":
         said = f"[still running as {note.id}: follow it with `logs`, end it with `interrupt`]"
     else:
         said = f"[{_how(note)}]"
-    head = f"{said}\n"
+    head = "".join(f"{line}\n" for line in (said, *(f"[{notice}]" for notice in note.notices)))
     return answer(head + text[: max(0, MAX_CHARS - len(head))], data)
 
 

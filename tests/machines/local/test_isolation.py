@@ -1,13 +1,10 @@
-"""What a command in a local machine tries against the host, and does not get."""
+"""What is particular to a local machine's walls. What code in it tries against them: tests/machines/attacks.py."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 import secrets
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,53 +35,6 @@ async def test_a_secret_of_the_host_process_is_nowhere_to_be_read(secret: str, m
     assert "/proc/1/environ: Permission denied" in result.stderr
 
 
-async def test_no_kernel_setting_can_be_written(machine: LocalMachine) -> None:
-    result = await machine.execute(
-        "find /proc/sys -type f -writable | head -3;"
-        " echo x > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger"
-    )
-    assert result.stdout == ""
-    assert "core_pattern: Read-only file system" in result.stderr
-    assert result.exit_code != 0
-
-
-@pytest.fixture
-def host_socket(session_dir: Path) -> Iterator[Path]:
-    directory = session_dir / "host-socket"
-    directory.mkdir(mode=0o755)
-    path = directory / "s"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        path.chmod(0o777)
-        listener.listen()
-        yield path
-    path.unlink()
-    directory.rmdir()
-
-
-async def test_a_unix_socket_of_the_host_cannot_be_connected_to(host_socket: Path, machine: LocalMachine) -> None:
-    said = await python(machine, f"import socket; socket.socket(socket.AF_UNIX).connect({str(host_socket)!r})")
-    assert "FileNotFoundError" in said
-
-
-async def test_an_abstract_socket_of_the_host_cannot_be_connected_to(machine: LocalMachine) -> None:
-    name = "\0gm-" + secrets.token_hex(6)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(name)
-        listener.listen()
-        said = await python(machine, f"import socket; socket.socket(socket.AF_UNIX).connect({name!r})")
-    assert "ConnectionRefusedError" in said
-
-
-async def test_the_hosts_loopback_is_out_of_reach(machine: LocalMachine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        said = await python(machine, f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)")
-    assert "ConnectionRefusedError" in said
-    interfaces = await machine.execute("cat /proc/net/dev | tail -n +3 | cut -d: -f1")
-    assert interfaces.stdout.split() == ["lo"]
-
-
 async def test_the_hosts_network_is_there_when_asked_for(state_dir: Path) -> None:
     del state_dir
     machine = LocalMachine(network="host")
@@ -97,65 +47,6 @@ async def test_the_hosts_network_is_there_when_asked_for(state_dir: Path) -> Non
         assert machine.capabilities.network == "host"
     finally:
         await machine.stop()
-
-
-@pytest.mark.parametrize("family", ["AF_VSOCK", "AF_PACKET", "AF_ALG", "AF_BLUETOOTH"])
-async def test_other_socket_families_are_refused(machine: LocalMachine, family: str) -> None:
-    said = await python(machine, f"import socket; socket.socket(socket.{family}, socket.SOCK_STREAM)")
-    assert "Address family not supported" in said
-
-
-_SYSCALL = """
-import ctypes, os
-libc = ctypes.CDLL(None, use_errno=True)
-libc.syscall.restype = ctypes.c_long
-result = libc.syscall({arguments})
-print(result, ctypes.get_errno())
-"""
-
-_X86_64 = os.uname().machine == "x86_64"
-_NUMBERS = {
-    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "io_uring_setup": (425, 425),
-    "userfaultfd": (323, 282), "bpf": (321, 280), "mount": (165, 40), "open_tree": (428, 428),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", list(_NUMBERS))
-async def test_a_system_call_that_no_build_needs_is_refused(machine: LocalMachine, name: str) -> None:
-    number = _NUMBERS[name][0 if _X86_64 else 1]
-    said = await python(machine, _SYSCALL.format(arguments=f"{number}, 0, 0, 0, 0, 0"))
-    assert said == "-1 1\n"
-
-
-async def test_a_key_in_the_hosts_session_keyring_cannot_be_read(machine: LocalMachine) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    add_key, keyctl = (248, 250) if _X86_64 else (217, 219)
-    key = libc.syscall(add_key, b"user", b"gm-test", b"secret", 6, -3)
-    if key < 0:
-        pytest.skip("this kernel keeps no keys")
-    try:
-        said = await python(machine, _SYSCALL.format(arguments=f"{keyctl}, 11, {key}, b'x' * 32, 32, 0"))
-        keys = await machine.execute("cat /proc/keys")
-        assert said == "-1 1\n"
-        assert "gm-test" not in keys.stdout
-    finally:
-        libc.syscall(keyctl, 9, key, -3)
-
-
-async def test_nothing_can_be_typed_into_a_terminal(machine: LocalMachine) -> None:
-    said = await python(
-        machine,
-        "import fcntl, os, pty\nleader, follower = pty.openpty()\nfcntl.ioctl(follower, 0x5412, b'x')",
-    )
-    assert "Operation not permitted" in said
-
-
-@pytest.mark.parametrize("flags", ["-Ur", "-n", "-m", "-p --fork", "-U --map-user=0"])
-async def test_no_namespace_can_be_made_inside(machine: LocalMachine, flags: str) -> None:
-    result = await machine.execute(f"unshare {flags} true")
-    assert result.exit_code != 0
-    assert "not permitted" in result.stderr or "No space left" in result.stderr
 
 
 async def test_the_first_process_cannot_be_traced_signalled_or_read(machine: LocalMachine) -> None:

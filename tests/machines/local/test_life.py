@@ -247,10 +247,10 @@ async def test_a_cancelled_start_leaves_nothing(state_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"network": "lan"}, {"network": ["pypi.org"]}, {"isolation": "none"}, {"rootfs": "/"}]
+    "arguments", [{"network": "lan"}, {"network": ["http://pypi.org/"]}, {"isolation": "none"}, {"rootfs": "/"}]
 )
 def test_what_is_not_available_is_refused_before_anything_is_made(state_dir: Path, arguments: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match=r"available|not a policy"):
+    with pytest.raises(ConfigurationError, match=r"available|not a policy|no entry"):
         LocalMachine(**arguments)  # type: ignore[arg-type]
     assert list(state_dir.iterdir()) == []
 
