@@ -7,7 +7,9 @@ import pytest
 from gitmachine import CheckpointNotFound, GitMachine
 from tests.session.conftest import Opener, out
 
-FILES = "find . -path ./.git -prune -o ! -type d -printf '%p %y %l|' -type f -exec cat {} \\; | sort"
+# A line end behind each file: else what a directory lists first would decide which lines there are.
+EACH = "-printf '%p %y %l|' \\( ! -type f -o -exec cat {} \\; \\) -printf '\\n'"
+FILES = f"find . -path ./.git -prune -o ! -type d {EACH} | sort"
 RUNNABLE = "find . -path ./.git -prune -o -type f -perm -u+x -print | sort"
 
 
