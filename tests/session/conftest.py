@@ -28,10 +28,12 @@ class Opener(Protocol):
 
 
 # E2B's protocol is spoken the same by every user: the run as root is enough, and CI has only so much time.
-_PROVIDERS = {"local": LocalMachine, "ten_members": PlainMachine} | ({"e2b": E2BMachine} if os.geteuid() == 0 else {})
+_PROVIDERS: dict[str, MachineMaker] = {"local": LocalMachine, "ten_members": PlainMachine}
+if os.geteuid() == 0:
+    _PROVIDERS["e2b"] = E2BMachine
 
 
-@pytest.fixture(params=_PROVIDERS.values(), ids=_PROVIDERS.keys())
+@pytest.fixture(params=list(_PROVIDERS.values()), ids=list(_PROVIDERS))
 def make_machine(request: pytest.FixtureRequest) -> MachineMaker:
     maker: MachineMaker = request.param
     if maker is E2BMachine:
