@@ -397,6 +397,7 @@ class Disk:
         self.path = path
         self.limit = limit
         self.tolerated = 0  # above the limit, after a kill: what may stay, and not grow
+        self.settling = False  # after a kill, until it is known what was written up to it
         self.step = max(DISK_STEP_BYTES, limit // 8)
         self.began = self.mark = self.filled()
         self.due = 0.0
@@ -410,7 +411,7 @@ class Disk:
         self.due = now + DISK_INTERVAL_S
         filled = self.filled()
         self.mark = min(self.mark, filled)
-        if not self.counting and filled - self.mark >= self.step:
+        if not self.counting and (self.settling or filled - self.mark >= self.step):
             self.count(filled)
 
     def count(self, filled: int) -> None:
@@ -438,10 +439,13 @@ class Disk:
         self.counting = False
         used = int(text or b"0")
         self.step = max(DISK_STEP_BYTES, (self.limit - used) // 4)
+        settling, self.settling = self.settling, False
         if used <= self.limit:
             self.tolerated = 0
-        elif used > self.tolerated:
+        elif settling:
             self.tolerated = used
+        elif used > self.tolerated:
+            self.settling = True
             for job in jobs.values():
                 job.connection.send(b"X", EXCEEDED_DISK)
             os.kill(-1, 9)
