@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from gitmachine.git.guard import Guard
     from gitmachine.git.verify import Verification
     from gitmachine.git_machine import GitMachine
+    from gitmachine.machines.docker import DockerMachine
     from gitmachine.machines.local import Limits, LocalMachine
     from gitmachine.process import Process
     from gitmachine.rewinding import Rewind
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 # What takes time to load, most of it pydantic's.
 _LAZY = {
     "BlameLine": "gitmachine.git.blame",
+    "DockerMachine": "gitmachine.machines.docker",
     "Event": "gitmachine.events",
     "GitMachine": "gitmachine.git_machine",
     "Guard": "gitmachine.git.guard",
@@ -92,6 +94,7 @@ __all__ = [
     "CaptureFailed",
     "CheckpointNotFound",
     "ConfigurationError",
+    "DockerMachine",
     "Event",
     "ExecuteOptions",
     "ExecutionResult",

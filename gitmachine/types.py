@@ -90,6 +90,9 @@ class ExecutionResult:
     """Seconds from the request to the end of the command."""
     output_path: str | None = None
     """Where a session keeps the whole output of a truncated command, on the host."""
+    exceeded: tuple[str, ...] = ()
+    """Limits of the machine that were run into while the command ran, as the kernel or the machine counted it:
+    memory (the kernel killed a process), processes (one could not be made), disk (all processes were killed)."""
 
     @property
     def ok(self) -> bool:

@@ -29,6 +29,8 @@ KILL_LIMIT_S = 5.0
 class CommandStream(ABC):
     """One running command, as a provider sees it. Its duration counts from `started`."""
 
+    exceeded: tuple[str, ...] = ()
+    """Limits of the machine that the command ran into; see ExecutionResult."""
     started: float
     """On the clock of `time.monotonic`; when the stream was made, unless whoever began the command before says when."""
 
@@ -76,12 +78,12 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
             if not deadline.expired():  # the provider's own, such as a connection that timed out
                 raise
             timed_out = True
-            await _to_its_end(_end(stream, out, err))
+            await to_its_end(_end(stream, out, err))
         except asyncio.CancelledError:
-            await _to_its_end(_end(stream, out, err))
+            await to_its_end(_end(stream, out, err))
             raise
     finally:
-        await _to_its_end(stream.aclose())
+        await to_its_end(stream.aclose())
     await out.finish()
     await err.finish()
     return ExecutionResult(
@@ -91,10 +93,11 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
         timed_out=timed_out,
         truncated=out.truncated or err.truncated,
         duration=time.monotonic() - stream.started,
+        exceeded=stream.exceeded,
     )
 
 
-async def _to_its_end(cleanup: Coroutine[Any, Any, None]) -> None:
+async def to_its_end(cleanup: Coroutine[Any, Any, None]) -> None:
     """Sees a clean-up through, whatever cancellations arrive meanwhile; they go on afterwards."""
     task = asyncio.create_task(cleanup)
     cancelled = False

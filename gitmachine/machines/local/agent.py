@@ -1,8 +1,9 @@
 """The exec agent: process 1 of a sandbox. Starts commands, ends them, reaps what is left.
 
 One standalone file for the sandbox's own /usr/bin/python3 (3.9 or later), run as
-`python3 -I -S agent.py LISTENER_FD [name=value …]`; nothing of GitMachine is there to be imported. It imports
-only what costs no start-up time, which is why it takes `_socket` and `_signal` and not their wrappers.
+`python3 -I -S agent.py LISTENER [name=value …]`, where LISTENER is a descriptor or the path of a socket to make;
+nothing of GitMachine is there to be imported. It imports only what costs no start-up time, which is why it takes
+`_socket` and `_signal` and not their wrappers.
 
 Protocol: one connection is one operation. The host sends `u32 length` and that many bytes of fields, each
 `u32 length` and bytes; the first field is the operation. Descriptors ride along (SCM_RIGHTS). The agent answers
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
 KILL_INTERVAL_S = 0.002
+SOCKET_BACKLOG = 4096
 STOP_PASSES = 200
 CHUNK_BYTES = 256 * 1024
 PR_SET_DUMPABLE = 4
@@ -58,6 +60,7 @@ killing: list[Job] = []  # jobs whose tree is being killed
 connections: set[Connection] = set()
 quiet_holders: set[Connection] = set()
 quiet_stopped: list[int] = []
+not_ours: set[int] = set()  # processes of another user, such as a relay
 next_tag = 1
 devnull = -1
 oom_score = -1
@@ -104,6 +107,9 @@ def tag_of(pid: int) -> int:
 def signal_process(pid: int, number: int) -> bool:
     try:
         os.kill(pid, number)
+    except PermissionError:
+        not_ours.add(pid)
+        return False
     except OSError:
         return False
     return True
@@ -131,9 +137,10 @@ def reap() -> None:
 
 
 def stop_others() -> int:
-    """SIGSTOP to all others, again until a whole pass finds none running."""
+    """SIGSTOP to all others, again until a whole pass finds none running that can be stopped."""
+    not_ours.clear()
     for _ in range(STOP_PASSES):
-        running = [pid for pid, state in other_processes() if state not in (b"T", b"t")]
+        running = [pid for pid, state in other_processes() if state not in (b"T", b"t") and pid not in not_ours]
         if not running:
             break
         for pid in running:
@@ -508,9 +515,21 @@ def set_limits(options: dict[str, str]) -> None:
         os.sched_setaffinity(0, allowed[: max(1, int(options["cpus"]))])
 
 
-def listen(fd: int) -> None:
-    listener = _socket.socket(fileno=fd)
-    os.set_inheritable(fd, False)
+def listener_at(address: str) -> _socket.socket:
+    if address.isdigit():
+        os.set_inheritable(int(address), False)
+        return _socket.socket(fileno=int(address))
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if os.path.exists(address):
+        os.unlink(address)
+    listener.bind(address)
+    os.chmod(address, 0o660)  # for a relay, which is of the same group
+    listener.listen(SOCKET_BACKLOG)
+    return listener
+
+
+def listen(listener: _socket.socket) -> None:
+    fd = listener.fileno()
     listener.setblocking(False)
 
     def accept(events: int) -> None:
@@ -584,7 +603,7 @@ def main() -> None:
     set_limits(options)
     watch_children()
     lifetime = float(options.get("lifetime_s", 0))
-    listen(int(sys.argv[1]))
+    listen(listener_at(sys.argv[1]))
     serve({"idle_s": float(options.get("idle_s", 0)), "lifetime_s": lifetime and time.monotonic() + lifetime})
 
 
