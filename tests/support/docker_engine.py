@@ -117,27 +117,30 @@ def _start(directory: Path) -> None:
     # An environment of its own: it belongs to no worker, whose leavings are told by TMPDIR.
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
     with log:
-        process = subprocess.Popen(
-            ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
+        subprocess.run(  # it outlives the worker that starts it, so it is nobody's child
+            ["setsid", "--fork", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
              "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
              "--pidfile", str(directory / "pid"), "--cgroup-parent", _cgroup(directory),
              "--host", f"unix://{directory / 'docker.sock'}",
              "--host", f"tcp://127.0.0.1:{port}", "--tlsverify", "--tlscacert", str(certificates.ca),
              "--tlscert", str(certificates.server_cert), "--tlskey", str(certificates.server_key)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", check=True,
         )  # fmt: skip
     engine = DockerEngine(directory, port)
-    ready = leaks.until(lambda: process.poll() is not None or _answers(engine), _START_LIMIT_S)
-    assert ready and process.poll() is None, (directory / "dockerd.log").read_text()[-4000:]
+    ready = leaks.until(lambda: _answers(engine), _START_LIMIT_S)
+    assert ready, (directory / "dockerd.log").read_text()[-4000:]
     engine.docker("import", str(base), IMAGE)
     for name, content in ((WITHOUT_PYTHON, docker_images.without_python(base)), (EMPTY, docker_images.empty())):
         engine.docker("import", "-", name, stdin=content)
 
 
 def _answers(engine: DockerEngine) -> bool:
-    return engine.socket.exists() and not subprocess.run(
-        ["/usr/bin/docker", "--host", engine.host, "version"], capture_output=True, timeout=_COMMAND_LIMIT_S
-    ).returncode
+    return (
+        engine.socket.exists()
+        and not subprocess.run(
+            ["/usr/bin/docker", "--host", engine.host, "version"], capture_output=True, timeout=_COMMAND_LIMIT_S
+        ).returncode
+    )
 
 
 def _stop(directory: Path) -> None:
