@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from gitmachine import GitMachine, LocalMachine, Machine, MachineState
+from gitmachine import DockerMachine, GitMachine, LocalMachine, Machine, MachineState
 from gitmachine.errors import GitMachineError
 from tests.providers.plain import PlainMachine
+from tests.support.docker_engine import IMAGE
 from tests.support.git_server import TOKEN, GitServer, Repository, git_server
 
 __all__ = ["git_server"]
@@ -25,9 +26,15 @@ class Opener(Protocol):
     async def __call__(self, repository: str | Repository | None = None, **options: Any) -> GitMachine: ...
 
 
-@pytest.fixture(params=[LocalMachine, PlainMachine], ids=["local", "ten_members"])
+def _in_a_container() -> Machine:
+    return DockerMachine(IMAGE, pull="never")
+
+
+@pytest.fixture(params=[LocalMachine, PlainMachine, _in_a_container], ids=["local", "ten_members", "docker"])
 def make_machine(request: pytest.FixtureRequest) -> MachineMaker:
     maker: MachineMaker = request.param
+    if maker is _in_a_container:
+        request.getfixturevalue("docker")
     return maker
 
 

@@ -118,7 +118,8 @@ def _start(directory: Path) -> None:
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
     with log:
         subprocess.run(  # it outlives the worker that starts it, so it is nobody's child
-            ["setsid", "--fork", "dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
+            ["setsid", "--fork", "dockerd",
+             "--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false",
              "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
              "--pidfile", str(directory / "pid"), "--cgroup-parent", _cgroup(directory),
              "--host", f"unix://{directory / 'docker.sock'}",

@@ -8,6 +8,7 @@ library; plain HTTP over a unix socket would have left contexts, TLS and ssh for
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ class Engine:
 
     def __init__(self, host: str | None) -> None:
         self.host = host
-        self._version: str | None = None
+        self._version = "auto"
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Docker]:
@@ -60,21 +61,15 @@ class Engine:
 
         try:
             async with self._made(aiodocker) as docker:
-                await self._agree(docker)
+                docker.api_version = self._version
                 yield docker
+                self._version = docker.api_version  # agreed on by the first request
         except aiodocker.DockerError as error:
             raise self.translated(error) from error
         except aiohttp.ClientError as error:
             raise EngineError(f"the connection to the engine at {self.address} broke: {error}", 0) from error
-
-    async def _agree(self, docker: Docker) -> None:
-        """The version of the protocol: the engine's own, asked for once."""
-        try:
-            if self._version is None:
-                self._version = f"v{(await docker.version())['ApiVersion']}"
-        except OSError as error:  # such as ssh's
+        except _ssh_errors() as error:
             raise MachineUnavailable(f"the engine at {self.address} is out of reach: {error}") from error
-        docker.api_version = self._version
 
     @property
     def address(self) -> str:
@@ -129,3 +124,9 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingExtra("DockerMachine needs aiodocker: pip install 'gitmachine-sdk[docker]'") from error
     return aiodocker
+
+
+def _ssh_errors() -> tuple[type[Exception], ...]:
+    """What the ssh transport raises past aiodocker, when it is in use."""
+    asyncssh = sys.modules.get("asyncssh")
+    return (asyncssh.Error,) if asyncssh else ()

@@ -43,7 +43,7 @@ _KILL = """
 passes=0
 while [ "$passes" -lt 200 ]; do
   found=
-  for path in $(grep -lsF -- "$1" /proc/[0-9]*/environ); do
+  for path in $(grep -lzsF -- "$1" /proc/[0-9]*/environ); do
     path=${path#/proc/}
     if kill -s KILL "${path%/environ}" 2>/dev/null; then found=1; fi
   done

@@ -19,6 +19,9 @@ class Runs(Protocol):
 
     async def ready(self) -> None: ...
 
+    @property
+    def ended(self) -> bool: ...
+
 
 T = TypeVar("T", bound=Runs)
 
@@ -38,13 +41,22 @@ class Holding(Generic[T]):
 
     async def get(self) -> T:
         """The thing, opened if need be. Raises what its opening raises."""
-        if not self.is_open or self._thing is None or not self._thing.done():
+        if not self.is_open or self._has_ended:
             async with self._turn:
+                if self._has_ended:
+                    await self.close()
                 if not self.is_open:
                     self._thing = asyncio.get_running_loop().create_future()
                     self._task = asyncio.create_task(self._hold(self._thing))
         assert self._thing is not None
         return await asyncio.shield(self._thing)
+
+    @property
+    def _has_ended(self) -> bool:
+        thing = self._thing
+        return (
+            thing is not None and thing.done() and not (thing.cancelled() or thing.exception()) and thing.result().ended
+        )
 
     async def close(self) -> None:
         """Returns when nothing is open any more."""

@@ -24,6 +24,7 @@ _HELLO_LIMIT_S = 30.0
 _REPLY_LIMIT_S = 30.0
 _SAID_BYTES = 4096
 _AGENT_FRAME_BYTES = 5
+_LIMITS = {1: "memory", 2: "processes"}
 
 
 class Line:
@@ -209,6 +210,8 @@ class Operation(CommandStream):
                 self._exit_code = value & 0xFF
             case b"K":
                 self._killed.set()
+            case b"X":
+                self.exceeded = tuple(name for bit, name in _LIMITS.items() if value & bit)
             case b"C" | b"R":
                 self._refused = (letter, value)
                 self._killed.set()

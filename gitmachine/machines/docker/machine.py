@@ -253,10 +253,10 @@ class DockerMachine(Machine):
     async def _make(self, name: str) -> None:
         try:
             async with self._engine.client() as docker:
-                self._held = await making.make(docker, self._wish, name)
-                self._id = name
-                self._environment = await self._read_environment(docker, name)
                 self._missing_limits = await making.missing_limits(docker)
+                self._held = await making.make(docker, self._wish, name)
+                self._environment = environment_of(await docker.containers.container(name).show())
+            self._id = name
         except EngineError as error:
             raise MachineUnavailable(f"no machine could be made of image {self._wish.image!r}: {error}") from error
         await self._watch.get()
@@ -312,9 +312,6 @@ class DockerMachine(Machine):
         self._id, self._held, self._state = name, held, state_of(inspected)
         self._environment = environment_of(inspected)
         self._wish = making.wish_of(held, self._environment, inspected)
-
-    async def _read_environment(self, docker: Any, name: str) -> dict[str, str]:
-        return environment_of(await docker.containers.container(name).show())
 
     async def _revive(self) -> None:
         assert self._id is not None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gitmachine.errors import ConfigurationError, MachineUnavailable
+from gitmachine.machines.command import to_its_end
 from gitmachine.machines.docker import images
 from gitmachine.machines.docker.images import Pull, PullCallback
 from gitmachine.machines.docker.plan import LABEL, RELAY_USER, UPLOAD_TO, Held, Mount, Network, Plan, Reach
@@ -93,24 +94,35 @@ async def make(docker: Docker, wish: Wish, name: str) -> Held:
 
 
 async def _run(docker: Docker, plan: Plan) -> DockerContainer:
-    container = await docker.containers.create(plan.configuration(), name=plan.name)
+    container = await _create(docker, plan.configuration(), plan.name)
     await fill(container, plan)
     await container.start()
     return container
+
+
+async def _create(docker: Docker, configuration: dict[str, Any], name: str) -> DockerContainer:
+    # An engine goes on with what it was asked for when nobody waits for it any more, and we could not remove it yet.
+    return await to_its_end(docker.containers.create(configuration, name=name))
 
 
 async def _run_without_agent(docker: Docker, plan: Plan) -> None:
     import aiodocker
 
     try:
-        await _run(docker, plan)
+        container = await _run(docker, plan)
+        probe = await container.exec(["/bin/sh", "-c", "exit 0"])
+        async with probe.start(detach=False) as stream:
+            while await stream.read_out() is not None:
+                pass
+        if (await probe.inspect())["ExitCode"] == 0:
+            return
     except aiodocker.DockerError as error:
-        if not _NO_PROGRAM.search(str(error.message)):
+        if error.status != _CONFLICT and not _NO_PROGRAM.search(str(error.message)):
             raise
-        raise MachineUnavailable(
-            f"image {plan.held.image!r} has neither python3 nor /bin/sh, so nothing can be run in it: use an image "
-            "with a shell and git; with python3 commands are faster"
-        ) from error
+    raise MachineUnavailable(
+        f"image {plan.held.image!r} has neither python3 nor /bin/sh, so nothing can be run in it: use an image with a "
+        "shell and git; with python3 commands are faster"
+    )
 
 
 async def fill(container: DockerContainer, plan: Plan) -> None:
@@ -141,8 +153,8 @@ async def _owner(docker: Docker, wish: Wish, name: str) -> tuple[int, int]:
 
 
 async def _by_name(docker: Docker, wish: Wish, name: str) -> tuple[int, int]:
-    container = await docker.containers.create({"Image": wish.image, "Cmd": ["-"]}, name=f"{name}-look")
     try:
+        container = await _create(docker, {"Image": wish.image, "Cmd": ["-"]}, f"{name}-look")
         for line in (await _text(container, "/etc/passwd")).splitlines():
             fields = line.split(":")
             if len(fields) > 3 and fields[0] == wish.user:

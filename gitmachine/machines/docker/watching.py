@@ -31,14 +31,18 @@ class Watch:
     def __init__(self, response: Any, changed: Callable[[MachineState], None]) -> None:
         self._response = response
         self._changed = changed
+        self.ended = False
 
     async def run(self) -> None:
         """Until the container is gone, or the engine."""
-        async for line in self._response.content:
-            if line.strip():
-                event = json.loads(line)
-                action = str(event.get("Action") or event.get("status"))
-                self._changed(_BY_EVENT.get(action, MachineState.STOPPED))
+        try:
+            async for line in self._response.content:
+                if line.strip():
+                    event = json.loads(line)
+                    action = str(event.get("Action") or event.get("status"))
+                    self._changed(_BY_EVENT.get(action, MachineState.STOPPED))
+        finally:
+            self.ended = True
 
     async def ready(self) -> None:
         """It is from the beginning."""

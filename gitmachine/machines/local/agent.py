@@ -12,7 +12,8 @@ in frames of five bytes: a letter and a u32.
 - `exec cwd command NAME=VALUE…` and `call function path [argument]`, with the descriptors stdout and stderr to
   write to, the same two pipes to read from, and optionally stdin. Answers `E status` when the shell has ended,
   `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
-  end of its connection, kills the whole tree; `K 0` says that none of it is left.
+  end of its connection, kills the whole tree; `K 0` says that none of it is left. `X limits` comes before `E` when the
+  kernel counted, while the command ran, that the machine went beyond them: 1 for memory, 2 for processes.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
 - `ping`: answers `P 0`.
 
@@ -64,6 +65,7 @@ not_ours: set[int] = set()  # processes of another user, such as a relay
 next_tag = 1
 devnull = -1
 oom_score = -1
+counters: list[tuple[int, int, bytes]] = []  # what X says, the file where the kernel counts, the name it counts under
 
 
 def watch(fd: int, events: int, function: Ready) -> None:
@@ -155,6 +157,32 @@ def end_quiet() -> None:
         signal_process(quiet_stopped.pop(), 18)
 
 
+# --- what the kernel counts about the machine, where it is seen from here: in containers -------------------
+
+
+def open_counters() -> None:
+    for bit, path, name in (
+        (1, "/sys/fs/cgroup/memory.events", b"oom_kill"),
+        (1, "/sys/fs/cgroup/memory/memory.oom_control", b"oom_kill"),
+        (2, "/sys/fs/cgroup/pids.events", b"max"),
+        (2, "/sys/fs/cgroup/pids/pids.events", b"max"),
+    ):
+        try:
+            counters.append((bit, os.open(path, os.O_RDONLY | os.O_CLOEXEC), name))
+        except OSError:
+            continue
+
+
+def counts() -> dict[int, int]:
+    found = {}
+    for bit, fd, name in counters:
+        for line in os.pread(fd, 4096, 0).splitlines():
+            words = line.split()
+            if len(words) == 2 and words[0] == name:
+                found[bit] = int(words[1])
+    return found
+
+
 # --- commands ----------------------------------------------------------------------------------------------
 
 
@@ -167,9 +195,13 @@ class Job:
         self.readers = readers
         self.running = True
         self.gone = False
+        self.counted = counts()
 
     def ended(self, status: int) -> None:
         self.running = False
+        exceeded = sum(bit for bit, count in counts().items() if count > self.counted.get(bit, 0))
+        if exceeded:
+            self.connection.send(b"X", exceeded)
         self.connection.send(b"E", status)
         if self.gone:
             self.discard()
@@ -600,6 +632,7 @@ def main() -> None:
         oom_score = -1
     hide_from_others()
     devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    open_counters()
     set_limits(options)
     watch_children()
     lifetime = float(options.get("lifetime_s", 0))

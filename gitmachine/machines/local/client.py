@@ -206,6 +206,8 @@ class Job(CommandStream):
             self._exit_code = value & 0xFF
         elif letter == b"K":
             self._killed.set()
+        elif letter == b"X":
+            pass  # this host counts for itself
         else:
             self._refused = (letter, value)
             self._killed.set()
