@@ -64,8 +64,13 @@ def entry_options(command: Any) -> Any:
             click.option("--repo", metavar="URL|PATH", help="Default: the checkout that this directory is in."),
             click.option("--session", metavar="NAME", help="The branch; a live session of that name is reused."),
             click.option("--base", metavar="REF", help="Where a new session starts. Default: the default branch."),
-            click.option("--machine", type=click.Choice(["local"]), default="local", show_default=True),
-            click.option("--network", type=click.Choice(["none", "host"]), help="Default: none."),
+            click.option("--machine", type=click.Choice(["local", "docker"]), default="local", show_default=True),
+            click.option("--image", metavar="IMAGE", help="Of the container, with --machine docker."),
+            click.option(
+                "--network",
+                type=click.Choice(["none", "bridge", "host"]),
+                help="Default: none; bridge with docker only.",
+            ),
             click.option(
                 "--env",
                 metavar="NAME[=VALUE]",
@@ -85,6 +90,7 @@ def _entry(options: dict[str, Any]) -> Entry:
         session=options["session"],
         base=options["base"],
         machine=options["machine"],
+        image=options["image"],
         network=options["network"],
         env=options["env"],
     )

@@ -50,7 +50,7 @@ async def _take_up(found: Found, entry: Entry, on_event: OnEvent) -> Entered:
             f"session {found.record.session!r} has begun already, --base is for new ones; leave it out"
         )
     gm = await GitMachine.reopen(found.record.id, env=entry.env, on_event=on_event)
-    policy = gm.machine.capabilities.network
+    policy = {"unrestricted": "bridge"}.get(gm.machine.capabilities.network, gm.machine.capabilities.network)
     if entry.network is not None and policy != entry.network:
         await gm.detach()
         raise ConfigurationError(
@@ -64,11 +64,18 @@ async def _take_up(found: Found, entry: Entry, on_event: OnEvent) -> Entered:
 
 
 def _machine(entry: Entry, env: dict[str, str]) -> Any:
+    network = None if entry.network in (None, "none") else entry.network
+    if entry.machine == "docker":
+        from gitmachine.machines.docker import DEFAULT_IMAGE, DockerMachine
+
+        return DockerMachine(entry.image or DEFAULT_IMAGE, network=network, envs=env)
+    if entry.image is not None:
+        raise ConfigurationError(f"a machine of kind {entry.machine!r} has no image: leave --image out")
     if entry.machine == "local":
         from gitmachine.machines.local import LocalMachine
 
-        return LocalMachine(network=None if entry.network in (None, "none") else entry.network, env=env)
-    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local")
+        return LocalMachine(network=network, env=env)
+    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local or docker")
 
 
 async def leave_as_found(entered: Entered) -> None:

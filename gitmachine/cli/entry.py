@@ -13,6 +13,8 @@ class Entry:
     session: str | None = None
     base: str | None = None
     machine: str = "local"
+    image: str | None = None
+    """Of the container, for the machine `docker`."""
     network: str | None = None
     """None when the user said nothing of it."""
     env: dict[str, str] = field(default_factory=dict)

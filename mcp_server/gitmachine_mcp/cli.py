@@ -50,7 +50,13 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--branch", metavar="NAME", help="the branch of that session; default: a new one")
     add("--base", metavar="REF", help="where a new branch starts; default: the default branch")
     add("--machine", choices=["local", "docker", "e2b"], default="local", help="default: %(default)s")
-    add("--network", choices=["none", "host"], default="none", help="of local machines; default: %(default)s")
+    add("--image", metavar="IMAGE", help="of the containers, with --machine docker")
+    add(
+        "--network",
+        choices=["none", "bridge", "host"],
+        default="none",
+        help="bridge: docker only; default: %(default)s",
+    )
     add("--allow-repo", action="append", metavar="PATTERN", help="only these addresses (* matches); may be repeated")
     add("--protect", action="append", metavar="PATTERN", help="branches pushed to with consent; default: main, master")
     add("--read-only", action="store_true", help="only the tools that look")
@@ -92,6 +98,7 @@ def _serve(chosen: argparse.Namespace) -> None:
         branch=chosen.branch,
         base=chosen.base,
         machine=chosen.machine,
+        image=chosen.image,
         network=None if chosen.network == "none" else chosen.network,
         allow_repos=tuple(chosen.allow_repo),
         protect=tuple(chosen.protect) or Options().protect,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from gitmachine.errors import ConfigurationError
 from gitmachine.machine import Machine
@@ -17,6 +18,10 @@ def new_machine(options: Options) -> Machine:
     provider = getattr(importlib.import_module("gitmachine"), name, None)
     if provider is None:
         raise ConfigurationError(f"this version of gitmachine has no {name}: start the server with --machine local")
-    arguments = {"network": options.network} if options.machine == "local" else {}
+    arguments: dict[str, Any] = {} if options.machine == "e2b" else {"network": options.network}
+    if options.image is not None:
+        if options.machine != "docker":
+            raise ConfigurationError(f"--image is for --machine docker, not {options.machine}: leave it out")
+        arguments["image"] = options.image
     machine: Machine = provider(**arguments)
     return machine

@@ -22,6 +22,8 @@ class Options:
     """The branch of the session that starts by itself; without it a name is made."""
     base: str | None = None
     machine: MachineKind = "local"
+    image: str | None = None
+    """Of the containers, with `machine="docker"`."""
     network: str | None = None
     """Of local machines: None for none, or "host"."""
     allow_repos: tuple[str, ...] = ()

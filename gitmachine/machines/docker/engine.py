@@ -113,6 +113,22 @@ class Engine:
         )
 
 
+async def missing_limits(docker: Docker) -> frozenset[str]:
+    """The limits that this engine's host has no means to keep (Engine API, SystemInfo)."""
+    info = await docker.system.info()
+    asked = {"memory": "MemoryLimit", "processes": "PidsLimit", "cpus": "CpuCfsQuota"}
+    return frozenset(limit for limit, flag in asked.items() if info.get(flag) is False)
+
+
+async def summary(engine: Engine) -> str:
+    """One line about an engine and what it can bound. Raises as `client` does."""
+    async with engine.client() as docker:
+        version = await docker.version()
+        missing = await missing_limits(docker)
+    kept = ", ".join(limit for limit in ("memory", "processes", "cpus") if limit not in missing) or "nothing"
+    return f"{engine.address}: version {version.get('Version', 'unknown')}; it can bound {kept}"
+
+
 def sockets() -> list[Path]:
     """Where engines listen on this host, present or not: none of these may ever be seen in a machine."""
     return [*settings.engine_sockets(), Path("/run/containerd/containerd.sock"), Path("/run/crio/crio.sock")]

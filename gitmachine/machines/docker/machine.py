@@ -22,7 +22,7 @@ from gitmachine.errors import (
 from gitmachine.machine import Machine
 from gitmachine.machines.command import to_its_end
 from gitmachine.machines.docker import making, wishes
-from gitmachine.machines.docker.engine import Engine, EngineError
+from gitmachine.machines.docker.engine import Engine, EngineError, missing_limits
 from gitmachine.machines.docker.exec_place import ExecPlace
 from gitmachine.machines.docker.holding import Holding
 from gitmachine.machines.docker.images import PullCallback
@@ -253,7 +253,7 @@ class DockerMachine(Machine):
     async def _make(self, name: str) -> None:
         try:
             async with self._engine.client() as docker:
-                self._missing_limits = await making.missing_limits(docker)
+                self._missing_limits = await missing_limits(docker)
                 self._held = await making.make(docker, self._wish, name)
                 self._environment = environment_of(await docker.containers.container(name).show())
             self._id = name
@@ -301,7 +301,7 @@ class DockerMachine(Machine):
             raise MachineNotFound(f"no machine {machine_id!r}; DockerMachine.list() names those there are")
         async with machine._engine.client() as docker:
             inspected = await docker.containers.container(name).show()
-            machine._missing_limits = await making.missing_limits(docker)
+            machine._missing_limits = await missing_limits(docker)
         label = (inspected["Config"].get("Labels") or {}).get(LABEL)
         if label is None:
             raise MachineNotFound(f"container {machine_id!r} is no machine of ours; DockerMachine.list() names them")

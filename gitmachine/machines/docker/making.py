@@ -69,13 +69,6 @@ def wish_of(held: Held, environment: Mapping[str, str], inspected: dict[str, Any
     )
 
 
-async def missing_limits(docker: Docker) -> frozenset[str]:
-    """The limits that this engine's host has no means to keep (Engine API, SystemInfo)."""
-    info = await docker.system.info()
-    asked = {"memory": "MemoryLimit", "processes": "PidsLimit", "cpus": "CpuCfsQuota"}
-    return frozenset(limit for limit, flag in asked.items() if info.get(flag) is False)
-
-
 async def make(docker: Docker, wish: Wish, name: str) -> Held:
     """A container of that name that runs. Raises MachineUnavailable, ConfigurationError, MachineError."""
     import aiodocker
