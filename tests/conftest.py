@@ -54,7 +54,8 @@ def state_dir(session_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 
 
 @pytest.fixture(scope="session")
-def _engine(session_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+def container_engine(session_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    """The run's own container engine."""
     if os.geteuid() != 0:
         pytest.skip("only as root: the tests' container engine is started by hand")
     base = tmp_path_factory.getbasetemp()
@@ -64,7 +65,7 @@ def _engine(session_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def docker(_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> DockerEngine:
+def docker(container_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> DockerEngine:
     """A container engine, made the one in force by `DOCKER_HOST`."""
-    monkeypatch.setenv("DOCKER_HOST", _engine.host)
-    return _engine
+    monkeypatch.setenv("DOCKER_HOST", container_engine.host)
+    return container_engine

@@ -163,6 +163,7 @@ class _Exec(CommandStream):
             )
             stream: Stream = execution.start(detach=False)
             stack.push_async_callback(stream.close)
+            await stream.__aenter__()  # begins it, once; its own type says that it cannot be entered
             made = cls(opened, stack.pop_all(), execution, stream, mark)
         if stdin:
             made._feeding = asyncio.create_task(made._feed(stdin))

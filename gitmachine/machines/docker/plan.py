@@ -121,7 +121,9 @@ class Plan:
             lifetime = self.held.limits.lifetime_s
             script = f"sleep {lifetime:.0f} & wait $!" if lifetime else _WAIT_FOR_EVER
             return {"Entrypoint": ["/bin/sh", "-c", script], "Cmd": []}
-        arguments = self.held.limits.agent_arguments(by_cgroup=frozenset({"memory", "processes", "cpus"}))
+        # RLIMIT_NPROC would count whatever else that user number runs on the engine's host (getrlimit(2)).
+        limits = self.held.limits.model_copy(update={"processes": None})
+        arguments = limits.agent_arguments(by_cgroup=frozenset({"memory", "cpus"}))
         return {"Entrypoint": ["python3", "-I", "-S", f"{_OURS}/agent.py", SOCKET], "Cmd": arguments}
 
     def _host_configuration(self) -> dict[str, Any]:
