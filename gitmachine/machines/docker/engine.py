@@ -89,8 +89,8 @@ class Engine:
         return EngineError(f"the engine at {self.address} says: {text}", error.status)
 
     def _made(self, aiodocker: Any) -> Docker:
-        url, context = self._where()
         try:
+            url, context = self._where()
             docker: Docker = aiodocker.Docker(url=url, context=context)
         except (ValueError, aiodocker.exceptions.DockerContextError) as error:
             raise ConfigurationError(f"the engine's address {self.address!r} cannot be used: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 import json
 import re
 import secrets
@@ -11,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 
 from gitmachine.errors import (
-    ConfigurationError,
     FileError,
     MachineError,
     MachineLost,
@@ -35,10 +35,13 @@ from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.sandbox import base_environment
 from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
 
+log = logging.getLogger(__name__)
+
 DEFAULT_IMAGE = "python:3.13"
 """Docker's own image with git, a compiler and python3."""
 _NETWORKS = {"none": "none", "bridge": "unrestricted", "host": "host"}
 _LOGS = 4000
+_LIVE = (MachineState.RUNNING, MachineState.PAUSED)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -105,7 +108,7 @@ class DockerMachine(Machine):
     async def connect(cls, machine_id: str, *, host: str | None = None) -> Self:
         """A live machine, whichever program started it. Raises MachineNotFound, MachineLost, MachineUnavailable."""
         machine = await cls._found(machine_id, host)
-        if machine.state is MachineState.STOPPED:
+        if machine.state not in _LIVE:
             raise machine._lost()
         await machine._watch.get()
         return machine
@@ -117,7 +120,7 @@ class DockerMachine(Machine):
         Its files are as they were, its processes are gone. Raises MachineNotFound, MachineError.
         """
         machine = await cls._found(machine_id, host)
-        if machine.state is MachineState.STOPPED:
+        if machine.state not in _LIVE:
             await machine._revive()
         await machine._watch.get()
         return machine
@@ -147,6 +150,8 @@ class DockerMachine(Machine):
     def capabilities(self) -> Capabilities:
         by_engine = {"memory": "cgroup", "processes": "cgroup", "cpus": "cgroup"}
         said = self._wish.limits.described(by_engine)
+        if self._held is not None and self._held.reach == "exec":
+            said.pop("open_files", None)  # only the agent sets it
         return Capabilities(
             pause_keeps_memory=True,
             shares_host_kernel=True,
@@ -281,11 +286,8 @@ class DockerMachine(Machine):
         try:
             async with self._engine.client() as docker:
                 await making.remove(docker, name)
-        except ConfigurationError:
-            raise
         except MachineError:
-            # The engine that failed at the start fails here, too: what is told is the first failure.
-            pass
+            log.warning("container %s may be left on the engine: it could not be removed", name, exc_info=True)
         self._id, self._held, self._state = None, None, MachineState.IDLE
 
     async def _remove(self, name: str) -> None:

@@ -133,7 +133,17 @@ async def remove(docker: Docker, name: str) -> None:
         if error.status not in (_NOT_FOUND, _CONFLICT):
             raise
         if error.status == _CONFLICT:  # somebody else is at it
-            await docker.containers.container(name).wait(condition="removed")
+            await _until_gone(docker, name)
+
+
+async def _until_gone(docker: Docker, name: str) -> None:
+    import aiodocker
+
+    try:
+        await docker.containers.container(name).wait(condition="removed")
+    except aiodocker.DockerError as error:
+        if error.status != _NOT_FOUND:
+            raise
 
 
 async def _owner(docker: Docker, wish: Wish, name: str) -> tuple[int, int]:
