@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import builtins
-import logging
 import json
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
