@@ -20,7 +20,7 @@ async def test_the_operators_choice_of_a_container_is_where_commands_run(
     options = Options(repo=project.url, machine="docker", image=IMAGE)
     async with Client(build_server(options)) as client:
         ran = await ok(client, "run", command="hostname; python3 test_calc.py")
-        assert ran["stdout"].splitlines()[0] == "gitmachine"
+        assert ran["output"].splitlines()[0] == "gitmachine"
         assert len(docker.containers()) == 1
         await ok(client, "stop")
     assert docker.containers() == []

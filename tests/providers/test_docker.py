@@ -19,7 +19,9 @@ class TestDockerMachine(MachineContract):
 
 
 class TestDockerMachineWithoutPython(MachineContract):
-    deviations: ClassVar[Mapping[str, str]] = {}
+    deviations: ClassVar[Mapping[str, str]] = {
+        "test_an_input_of_5_mb_arrives_whole": "it is counted with cksum, which Debian's busybox lacks",
+    }
     grace_s = 6.0
 
     @pytest.fixture

@@ -214,7 +214,15 @@ class _Exec(CommandStream):
             self._feeding.cancel()
             with suppress(asyncio.CancelledError, OSError):
                 await self._feeding
+            self._give_up_on_input()
         await self._stack.aclose()
+
+    def _give_up_on_input(self) -> None:
+        # Closing would wait for what nobody reads any more; aiodocker has no word for dropping it.
+        response = self._stream._resp
+        transport = response.connection.transport if response and response.connection else None
+        if isinstance(transport, asyncio.WriteTransport) and transport.get_write_buffer_size():
+            transport.abort()
 
     async def _feed(self, data: bytes) -> None:
         for start in range(0, len(data), _CHUNK_BYTES):

@@ -170,9 +170,9 @@ class DockerMachine(Machine):
         try:
             await self._make(name)
         except BaseException:
-            await to_its_end(self._discard(name))
+            if self._id is not None:
+                await to_its_end(self._discard(name))
             raise
-        self._id = name
 
     async def pause(self) -> None:
         """Freezes every process of the machine; memory is kept. Raises StateError, MachineError."""
@@ -259,9 +259,9 @@ class DockerMachine(Machine):
         try:
             async with self._engine.client() as docker:
                 self._missing_limits = await missing_limits(docker)
+                self._id = name  # from here on there may be something to remove
                 self._held = await making.make(docker, self._wish, name)
                 self._environment = environment_of(await docker.containers.container(name).show())
-            self._id = name
         except EngineError as error:
             raise MachineUnavailable(f"no machine could be made of image {self._wish.image!r}: {error}") from error
         await self._watch.get()
@@ -287,7 +287,7 @@ class DockerMachine(Machine):
             async with self._engine.client() as docker:
                 await making.remove(docker, name)
         except MachineError:
-            log.warning("container %s may be left on the engine: it could not be removed", name, exc_info=True)
+            log.warning("container %s may be left on the engine: it could not be removed", name)
         self._id, self._held, self._state = None, None, MachineState.IDLE
 
     async def _remove(self, name: str) -> None:
