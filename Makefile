@@ -28,6 +28,7 @@ check: setup  ## format, lint, types, and the rules of the house
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) pyright
 	$(RUN) python -m pytest -q tests/test_architecture.py
 
 bench: setup  ## the figures we publish

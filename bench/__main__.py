@@ -8,24 +8,29 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
-from bench import checkpoints, sessions
-from bench.measure import HEADER, Figure
+from bench import checkpoints, langchain_run, mcp_server, sessions
+from bench.measure import HEADER, Extra, Figure
 from bench.repositories import synthetic
 
 
-async def take(work: Path, files: int) -> list[Figure]:
+async def take(work: Path, files: int) -> list[Figure | Extra]:
     small = synthetic(work / "small.git", 50)
     large = synthetic(work / "large.git", files)
-    figures: list[Figure] = []
-    for part in (
+    figures: list[Figure | Extra] = []
+    parts: tuple[Awaitable[Sequence[Figure | Extra]], ...] = (
         sessions.commands(small),
         checkpoints.checkpoints(large, _below(work, "checkpoints"), files),
         checkpoints.forks(large, _below(work, "forks"), files),
         sessions.changes(large, _below(work, "large"), files),
         sessions.starts(large, _below(work, "starts"), files),
-    ):
+        mcp_server.calls(small),
+        mcp_server.starts(),
+        langchain_run.calls(small),
+    )
+    for part in parts:
         for figure in await part:
             print(figure.row(), flush=True)
             figures.append(figure)

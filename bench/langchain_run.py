@@ -1,72 +1,42 @@
-"""What the doors cost: `true` by the session itself, without await, as a tool, and as a deepagents sandbox."""
+"""What the LangChain door costs: `true` as a tool and as a deep agent's command, over the session itself."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import tempfile
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
+from bench.measure import Extra, Plan, extra
 from gitmachine import GitMachine, LocalMachine, sync
 from langchain_gitmachine import GitMachineSandbox, GitMachineToolkit, names
 
-TIMES = 100
+AIM_MS = 3.0
 
 
-def report(name: str, spent: list[float], base: float | None = None) -> float:
-    median = statistics.median(spent) * 1000
-    more = "" if base is None else f"  {median - base:+7.2f} ms, {median / base:.2f} of the session itself"
-    print(f"{name:34} {median:8.2f} ms{more}")
-    return median
-
-
-async def awaited(work: Callable[[], Awaitable[object]]) -> list[float]:
-    spent = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        await work()
-        spent.append(time.perf_counter() - began)
-    return spent
-
-
-def called(work: Callable[[], object]) -> list[float]:
-    spent = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - began)
-    return spent
-
-
-async def with_await(checkpoint: Any) -> None:
-    async with GitMachine(LocalMachine(), checkpoint=checkpoint) as gm:
+async def calls(repository: Path) -> list[Extra]:
+    """With await and without, each pair on one session."""
+    figures = []
+    async with GitMachine(LocalMachine(), str(repository), session="bench-langchain") as gm:
         (tool,) = GitMachineToolkit(machine=gm).get_tools(include=[names.RUN])
         sandbox = GitMachineSandbox(gm)
-        base = report("await gm.run", await awaited(lambda: gm.run("true")))
-        report("await tool.ainvoke", await awaited(lambda: tool.ainvoke({"command": "true"})), base)
-        report("await sandbox.aexecute", await awaited(lambda: sandbox.aexecute("true")), base)
+        for name, work in (
+            ("LangChain tool: run 'true', ainvoke", lambda: tool.ainvoke({"command": "true"})),
+            ("deepagents sandbox: aexecute 'true'", lambda: sandbox.aexecute("true")),
+        ):
+            plan = Plan(name, "the library's run('true')", AIM_MS, samples=60)
+            figures.append(await extra(plan, work, lambda: gm.run("true")))
+    figures += await asyncio.to_thread(_without_await, repository)
+    return figures
 
 
-def without_await(checkpoint: Any) -> None:
-    with sync.GitMachine(LocalMachine(), checkpoint=checkpoint) as gm:
+def _without_await(repository: Path) -> list[Extra]:
+    with sync.GitMachine(LocalMachine(), str(repository), session="bench-langchain-sync") as gm:
         (tool,) = GitMachineToolkit(machine=gm).get_tools(include=[names.RUN])
-        base = report("gm.run without await", called(lambda: gm.run("true")))
-        report("tool.invoke", called(lambda: tool.invoke({"command": "true"})), base)
 
+        async def invoke() -> None:
+            tool.invoke({"command": "true"})
 
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="gm-bench-") as state:
-        Path(state).chmod(0o711)
-        os.environ["GITMACHINE_HOME"] = state
-        for checkpoint in ("off", "command"):
-            print(f"checkpoint={checkpoint!r}")
-            asyncio.run(with_await(checkpoint))
-            without_await(checkpoint)
+        async def run() -> None:
+            gm.run("true")
 
-
-if __name__ == "__main__":
-    main()
+        plan = Plan("LangChain tool: run 'true', invoke", "gitmachine.sync's run('true')", AIM_MS, samples=60)
+        return [asyncio.run(extra(plan, invoke, run))]

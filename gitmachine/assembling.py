@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gitmachine.config import SessionConfig
 from gitmachine.events import Event
@@ -90,9 +90,11 @@ async def provision(
     objects: str | None,
     *,
     branches: Mapping[str, str] | None = None,
+    also: Sequence[str] = (),
     complete: bool = False,
 ) -> None:
-    """Makes the checkout. `branches` are the session's own beside its session branch, by full name.
+    """Makes the checkout. `branches` are the session's own beside its session branch, by full name; `also` are commits
+    that are to be there without a name.
 
     `objects` is where the machine reads the remote's objects, if it can; with `complete` it finds all others there.
     """
@@ -103,14 +105,14 @@ async def provision(
     if objects is None:
         # Only what is sent along can be named.
         default = remote.heads.get(remote.default_branch or "")
-        tips = (commit, default, remote.heads.get(config.session), *own.values())
+        tips = (commit, default, remote.heads.get(config.session), *own.values(), *also)
         wanted = [sha for sha in dict.fromkeys(tips) if sha]
         upstream = {name: sha for name, sha in upstream.items() if sha in wanted}
         bundle = vault.pack(wanted) if wanted else None
     else:
         upstream |= {f"refs/tags/{name}": sha for name, sha in remote.tags.items()}
         known = set(remote.heads.values())
-        lacking = [sha for sha in dict.fromkeys((commit, *own.values())) if sha and sha not in known]
+        lacking = [sha for sha in dict.fromkeys((commit, *own.values(), *also)) if sha and sha not in known]
         if lacking and not complete:
             bundle = vault.pack(lacking, without=sorted(known))
     if commit is not None:

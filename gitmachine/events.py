@@ -180,6 +180,18 @@ class Recovered(Event):
     """Its files were still there, and all of them were brought out."""
 
 
+class Replayed(Event):
+    """The commands of `on_start` were run again in a new machine; see `gitmachine.replaying`."""
+
+    name = "replayed"
+    commands: list[dict[str, Any]]
+    """number (of the entry in the history), exit_code, was (the first time), without (variables it had then)."""
+    skipped: list[int] = Field(default_factory=list)
+    """Entries whose text held a secret, which the history does not have."""
+    put_back: list[str] = Field(default_factory=list)
+    """Files of the checkout that they changed and that are again as the last checkpoint had them."""
+
+
 class CaptureIncomplete(Event):
     """The files are safe, but something beside them could not be brought out."""
 

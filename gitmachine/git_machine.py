@@ -29,6 +29,7 @@ from gitmachine.observers import call
 from gitmachine.opening import open_connected, open_new, reconnect
 from gitmachine.past import logs_of
 from gitmachine.process import Process
+from gitmachine.replaying import ON_START, replay
 from gitmachine.session import Session, require
 from gitmachine.session_files import SessionFiles
 from gitmachine.session_forks import SessionForks
@@ -110,6 +111,7 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
         self._logs: list[LogEntry] = []
         self._stopped = False
         self._known: SessionRecord | None = None
+        self._replay = False
 
     @classmethod
     async def connect(
@@ -135,13 +137,20 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
 
     @classmethod
     async def reopen(
-        cls, name: str, token: str | None = None, *, machine: Machine | None = None, **options: Any
+        cls,
+        name: str,
+        token: str | None = None,
+        *,
+        machine: Machine | None = None,
+        replay: bool = True,
+        **options: Any,
     ) -> Self:
         """Takes up a session of this host by its name or id, wherever its machine is.
 
         When that is gone the session goes on in `machine`, a new one of any provider, from the last checkpoint; the
-        event `recovered` says what could not be brought back. Raises SessionNotFound; and MachineNotFound or
-        MachineLost when it is gone and no `machine` was given.
+        event `recovered` says what could not be brought back. Unless `on_start` is given or `replay` is false, the
+        commands that its `on_start` ran are run again (event `replayed`). Raises SessionNotFound; and MachineNotFound
+        or MachineLost when it is gone and no `machine` was given.
         """
         record = await asyncio.to_thread(Registry().find, name)
         options = {"auto_commit": record.auto_commit, "checkpoint": record.checkpoint, **options}
@@ -154,6 +163,7 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
             return await cls.connect(live, record.repository, token, session=record.session, **options)
         gm = cls(machine, record.repository, token, session=record.session, **options)
         gm._known = record
+        gm._replay = replay
         await gm.start()
         return gm
 
@@ -209,10 +219,21 @@ class GitMachine(SessionGit, SessionFiles, SessionHistory, SessionForks):
             ev.Started(session=record.session, repo_path=record.repo_path, sha=sha, offline=session.offline)
         )
         try:
-            await call("on_start", self._hooks.on_start, self)
+            await self._set_up(session)
         except BaseException:
             await asyncio.shield(self._end_after_failure())
             raise
+
+    async def _set_up(self, session: Session) -> None:
+        if self._hooks.on_start is None:
+            if self._replay and session.goes_on:
+                await replay(session, self.run)
+            return
+        session.stage = ON_START
+        try:
+            await call("on_start", self._hooks.on_start, self)
+        finally:
+            session.stage = ""
 
     async def pause(self) -> None:
         """Commits (with `auto_commit`), makes everything durable, calls `on_pause` and freezes the machine.

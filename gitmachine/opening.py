@@ -10,13 +10,13 @@ from gitmachine.assembling import Deliver, provider_of, provision, record_of, sc
 from gitmachine.beginning import base_commit, refuse_clash, where_to_begin
 from gitmachine.config import SessionConfig
 from gitmachine.errors import ConfigurationError, GitError, MachineError, RemoteUnreachable, SessionNotFound, StateError
-from gitmachine.git.capturing import both
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
-from gitmachine.recovering import Salvage, recovery_draft, salvage, tell_recovery, was_lost
+from gitmachine.recovering import Salvage, recovery_draft, salvage, stashes_of, tell_recovery, was_lost
 from gitmachine.session import Session
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
+from gitmachine.together import both
 from gitmachine.types import MachineState
 
 _LIVE = (MachineState.RUNNING, MachineState.PAUSED)
@@ -163,21 +163,26 @@ async def _bring_up(
     path = f"{await machine.home()}/repo"
     record = record_of(machine, config, vault, store, path, earlier)
     session = session_of(machine, config, vault, store, record, deliver)
-    session.offline = offline
+    session.offline, session.goes_on = offline, earlier is not None
     commit, base = await where_to_begin(config, vault, session.branch, remote, earlier)
     objects = await machine.share_objects(vault.upstream_objects)
     before = await session.branch.refs() if earlier else {}
     goes_on = earlier is not None and commit == before.get("tip")
     await session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
-    branches = {f"refs/{name}": sha for name, sha in before.items() if name.startswith("heads/")} if goes_on else {}
-    await provision(session, remote, commit, objects, branches=branches)
+    branches = {f"refs/{name}": sha for name, sha in before.items() if name.startswith("heads/")}
+    stashes = stashes_of(before)
+    await provision(session, remote, commit, objects, branches=branches, also=stashes)
+    await session.branch.checkout.store_stashes(stashes)
     if goes_on:
         await session.branch.restore_files()
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
-    captured = await session.branch.capture(recovery_draft(found) if found else Draft("start", "start"))
     if found is not None:
-        await tell_recovery(session, found, captured)
+        await tell_recovery(session, found, await session.branch.capture(recovery_draft(found)), before)
+    elif goes_on or not session.branch.checkout.is_prepared:
+        await session.branch.capture(Draft("start", "start"))
+    else:
+        await session.branch.begin(commit, Draft("start", "start"))
     default = remote.heads.get(remote.default_branch or "")
     if objects is not None and default is not None:
         await session.branch.checkout.keep_spare(vault.path.name, default, objects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitmachine import events as ev
@@ -23,6 +24,7 @@ _ALWAYS_LOST = (
     "files outside the checkout",
     "ignored files in the checkout",
     "what was staged: the index is that of the session branch",
+    "tags, reflogs, hooks and configuration that were made in the machine's repository, and a merge in progress",
 )
 _NAMED = 20
 
@@ -65,13 +67,19 @@ async def salvage(
     return Salvage(record, remains, True)
 
 
-async def tell_recovery(session: Session, found: Salvage, captured: Captured) -> None:
-    """Says what the new machine has not, and removes what was left of the old one if all of it is safe."""
-    refs = await session.branch.refs()
+def stashes_of(refs: Mapping[str, str]) -> list[str]:
+    """The stashes among a session's refs, the oldest first."""
+    numbers = sorted((int(name.removeprefix("stash/")) for name in refs if name.startswith("stash/")), reverse=True)
+    return [refs[f"stash/{number}"] for number in numbers]
+
+
+async def tell_recovery(session: Session, found: Salvage, captured: Captured, before: Mapping[str, str]) -> None:
+    """Says what the new machine has not, and removes what was left of the old one if all of it is safe.
+
+    `before` are the session's refs as the old machine left them.
+    """
     assert captured.entry is not None
-    lost = [*_ALWAYS_LOST, *await _not_as_it_was(session, captured)]
-    if stashes := [name for name in refs if name.startswith("stash/")]:
-        lost.append(f"{len(stashes)} stashes; the vault has them as {session.branch.ref('stash/…')}")
+    lost = [*_ALWAYS_LOST, *await _not_as_it_was(session, captured), *await _other_commits(session, before)]
     if not found.captured:
         reason = f" ({found.trouble.splitlines()[0]})" if found.trouble else ""
         lost.append(f"what was written after checkpoint {captured.entry.number - 1}{reason}")
@@ -91,6 +99,21 @@ async def tell_recovery(session: Session, found: Salvage, captured: Captured) ->
     )
     async with session.capturing():
         await session.settle()
+
+
+async def _other_commits(session: Session, before: Mapping[str, str]) -> list[str]:
+    """What was checked out, if not the session branch, and stashes that git did not take back: these stay pinned."""
+    lost = []
+    head, tip = before.get("head"), before.get("tip")
+    if head is not None and head != tip:
+        lost.append(f"the checkout of {head[:12]}: the session branch is checked out")
+    there = set((await session.branch.refs()).values())
+    for sha in stashes_of(before):
+        if sha not in there:
+            ref = session.branch.ref(f"lost/{sha}")
+            await session.branch.vault.update_refs({ref: sha})
+            lost.append(f"the stash {sha[:12]}; the vault has it as {ref}")
+    return lost
 
 
 async def _not_as_it_was(session: Session, captured: Captured) -> list[str]:

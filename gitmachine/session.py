@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import posixpath
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gitmachine import events as ev
@@ -75,6 +76,10 @@ class Session:
     """Never to be written into the history, in any spelling."""
     offline: bool = False
     """The remote was out of reach when the session was opened."""
+    goes_on: bool = False
+    """It has been on another machine before."""
+    stage: str = ""
+    """What the commands of this moment are for: see `HistoryEntry.stage`."""
 
     # --- whose turn it is -------------------------------------------------------------------------------
 
@@ -246,7 +251,7 @@ class Session:
         keeper = OutputKeeper(self.store.output_path(call), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
         result = await self.machine.execute(command, chosen if limit is None else keeper.attach(chosen))
         result = keeper.finish(result)
-        draft = self.draft("command", command, result, started, options.actor)
+        draft = self._placed(self.draft("command", command, result, started, options.actor), command, options)
         entry = await self._checkpoint_after(draft)
         await self._tell_end(call, entry)
         return result
@@ -268,6 +273,13 @@ class Session:
             stderr=redact(result.stderr, self.secrets),
             output_path=result.output_path,
         )
+
+    def _placed(self, draft: Draft, command: str, options: RunOptions) -> Draft:
+        """With what it takes to run the command again."""
+        cwd = posixpath.relpath(options.cwd or self.record.repo_path, self.record.repo_path)
+        names = tuple(sorted(options.env.keys() - self.config.env.keys()))
+        whole = draft.command == command
+        return replace(draft, stage=self.stage, whole=whole, cwd="" if cwd == "." else cwd, env=names)
 
     async def _tell_end(self, call: str, entry: HistoryEntry) -> None:
         await self.tell(

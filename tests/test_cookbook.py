@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -73,6 +74,20 @@ def test_the_readme_shows_what_the_first_program_prints(checkout: Path) -> None:
     shown = (COOKBOOK.parent / "README.md").read_text().partition("it prints:\n\n```text\n")[2].partition("```")[0]
     said = _run("quickstart.py", str(checkout))
     assert re.sub("[0-9a-f]{40}", "SHA", said) == re.sub("[0-9a-f]{40}", "SHA", shown)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("state_dir")
+def test_the_same_goes_from_the_shell(checkout: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["/bin/sh", str(COOKBOOK / "from_the_shell.sh")],
+        cwd=checkout, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for said in ("2  exit 0", "rm -r src hello.txt", "idea     exit 1", "other    exit 0", "+goodbye\n+everybody"):
+        assert said in done.stdout, done.stdout
+    assert "the working tree is as entry 1 left it" in done.stderr
 
 
 @pytest.mark.usefixtures("state_dir")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -64,11 +63,17 @@ def _closure(needs: list[Requirement]) -> Iterator[str]:
 
 
 def _copy(distribution: metadata.Distribution, site: Path) -> None:
+    """As links, with what is compiled already: compiling all of LangChain again would take longer than the tests."""
     for file in distribution.files or []:
-        if ".." not in file.parts and file.suffix != ".pyc":
-            target = site / file
+        if ".." in file.parts or file.suffix == ".pyc":
+            continue
+        source = Path(str(file.locate()))
+        compiled = source.parent / "__pycache__" / f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+        for path in (source, compiled) if source.suffix == ".py" and compiled.exists() else (source,):
+            target = site / file.parent / path.relative_to(source.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(file.locate()), target)
+            if not target.exists():
+                target.symlink_to(path)
 
 
 def _python(environment: Path, code: str) -> str:
@@ -128,9 +133,24 @@ def test_every_public_name_is_there_without_extras(environment: Path) -> None:
     assert not roots & (EXTRAS | {"portalocker"})
 
 
-def test_the_command_without_its_extra_names_it(environment: Path) -> None:
-    command = [str(environment / "bin/gitmachine"), "--help"]
-    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [(("gitmachine", "--help"), "cli"), (("gitmachine-mcp",), "mcp"), (("gitmachine-mcp", "--http"), "mcp")],
+)
+def test_a_command_without_its_extra_names_it(environment: Path, words: tuple[str, ...], extra: str) -> None:
+    command = [str(environment / "bin" / words[0]), *words[1:]]
+    answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert answer.returncode == 78
-    assert "gitmachine-sdk[cli]" in answer.stderr
+    assert f"gitmachine-sdk[{extra}]" in answer.stderr
     assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_a_server_for_a_host_of_ones_own_names_its_extra_too(environment: Path) -> None:
+    said = _python(
+        environment,
+        "import gitmachine_mcp; gitmachine_mcp.Options\n"
+        "try:\n    gitmachine_mcp.build_server\nexcept ImportError as error:\n    print(type(error).__name__, error)",
+    )
+    assert said.startswith("MissingExtra")
+    assert "gitmachine-sdk[mcp]" in said

@@ -53,6 +53,7 @@ def _variables(ctx: click.Context, param: click.Parameter, words: tuple[str, ...
 
 name_argument = click.argument("name", required=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON on standard output.")
+machine_option = click.option("--machine", metavar="KIND", help="local, docker, e2b, or module:Class of your own.")
 message_option = click.option("-m", "--message", help="Message of the commit that keeps the work.")
 no_push_option = click.option("--no-push", is_flag=True, help="Leave the work in the vault.")
 
@@ -151,13 +152,18 @@ def pause_command(name: str | None, as_json: bool) -> None:
 
 
 @cli.command("resume")
+@machine_option
+@click.option("--no-replay", is_flag=True, help="Do not run again what the session's first start ran.")
 @name_argument
 @json_option
-def resume_command(name: str | None, as_json: bool) -> None:
-    """Go on with a session: thaw its machine, or bring its branch up on a new one."""
+def resume_command(name: str | None, machine: str | None, no_replay: bool, as_json: bool) -> None:
+    """Go on with a session: thaw its machine, or bring its work up on a new one and say what could not be.
+
+    With --machine the new one is of another kind than the one that has ended.
+    """
     from gitmachine.cli.lifecycle import resume
 
-    do(resume(name, as_json=as_json), as_json=as_json)
+    do(resume(name, machine, replay=not no_replay, as_json=as_json), as_json=as_json)
 
 
 @cli.command("stop")

@@ -10,7 +10,10 @@ from gitmachine.cli.entering import Entered, enter
 from gitmachine.cli.entry import Entry
 from gitmachine.cli.finding import Found
 from gitmachine.cli.screen import QUIET_EVENTS, Screen, answer, answer_json
+from gitmachine.errors import ConfigurationError
 from gitmachine.git_machine import GitMachine
+from gitmachine.machine import Machine
+from gitmachine.providers import provider
 from gitmachine.sessions import Registry
 from gitmachine.types import MachineState
 
@@ -36,11 +39,13 @@ async def pause(name: str | None, *, as_json: bool) -> None:
     _answer_state(gm, as_json=as_json)
 
 
-async def resume(name: str | None, *, as_json: bool) -> None:
+async def resume(name: str | None, machine: str | None, *, replay: bool, as_json: bool) -> None:
     """Also takes up a session whose program died, or whose machine did."""
     screen = Screen(silent=as_json)
     found = await (_only_waiting() if name is None else finding.session(name))
+    wanted = provider_of(found.record) if machine is None else provider(machine)
     if found.live:
+        _refuse_a_move(found, wanted)
         gm = await _reopen(found, screen)
         if gm.state is MachineState.PAUSED:
             await gm.resume()
@@ -52,7 +57,7 @@ async def resume(name: str | None, *, as_json: bool) -> None:
     record = found.record
     screen.note(f"the machine of session {record.session} has ended: its work goes on in a new one")
     with screen.working("starting a new machine"):
-        gm = await GitMachine.reopen(record.id, machine=provider_of(record)(), on_event=screen.event)
+        gm = await GitMachine.reopen(record.id, machine=wanted(), replay=replay, on_event=screen.event)
     await gm.detach()
     _say(Entered(gm, None), as_json=as_json)
 
@@ -74,6 +79,15 @@ async def _only_waiting() -> Found:
     records = Registry().records()
     waiting = [found for record in records if (found := await finding.look(record)).state != MachineState.STOPPED]
     return waiting[0] if len(waiting) == 1 else await finding.session(None)
+
+
+def _refuse_a_move(found: Found, wanted: type[Machine]) -> None:
+    if wanted is not provider_of(found.record):
+        name = found.record.session
+        raise ConfigurationError(
+            f"session {name!r} is {found.state} on {found.record.machine}: `gitmachine stop {name}` makes its work "
+            "safe and ends that machine, then resume it on another"
+        )
 
 
 async def _reopen(found: Found, screen: Screen) -> GitMachine:

@@ -59,6 +59,11 @@ def describe(name: str, data: Mapping[str, Any]) -> str:
         case "recovered":
             lost = "".join(f"\n    not restored: {item}" for item in data["not_restored"])
             return f"from checkpoint {short(data['checkpoint'])}" + lost
+        case "replayed":
+            again = f"{len(data['commands'])} commands of the first start were run again"
+            failed = [str(one["number"]) for one in data["commands"] if one["exit_code"] != one["was"]]
+            other = f"; otherwise than then ended {', '.join(failed)}" if failed else ""
+            return again + other + (f"; not {len(data['skipped'])} that held a secret" if data["skipped"] else "")
         case "rewound":
             return f"to entry {data['to']}"
         case "forked":

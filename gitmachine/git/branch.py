@@ -14,6 +14,7 @@ from gitmachine.errors import BranchNotFound, CheckpointNotFound, ConfigurationE
 from gitmachine.git import restoring, text
 from gitmachine.git.capturing import Captured, Captures
 from gitmachine.git.chain import HistoryEntry
+from gitmachine.git.checkout import INLINE_OBJECT_BYTES
 from gitmachine.git.guard import Withheld
 from gitmachine.git.publish import PublishRequest, publish
 from gitmachine.types import PullOutcome, PushOutcome
@@ -117,10 +118,13 @@ class SessionBranch(Captures):
         has = history.refs.get(branch)
         if (tree is not None and (tree != captured.tree or captured.nested)) or has != captured.tip:
             objects = self._vault.pack([sha], without=[commit for commit in (has, history.head) if commit])
+        trees = {} if tree is None or objects else self.composed_trees(tree)
+        if sum(map(len, trees.values())) > INLINE_OBJECT_BYTES:
+            trees, objects = {}, self._vault.pack_of(list(trees))
         problem = await self._checkout.apply_commit(
             branch=self._owner.branch,
             sha=sha,
-            raw=raw,
+            made=[("commit", raw), *(("tree", content) for content in trees.values())],
             old=has,
             index=index,
             objects=objects,

@@ -5,22 +5,21 @@ Everything goes one way round: out of the machine come objects and names of obje
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from gitmachine.errors import GitError
 from gitmachine.git import text
 from gitmachine.git.chain import Chain, Draft, Effect, HistoryEntry
 from gitmachine.git.checkout import Checkout, History, Snapshot
+from gitmachine.git.grafting import DIRECTORY, Ungraftable, parsed
 from gitmachine.git.guard import Guard
+from gitmachine.git.loose import object_name
+from gitmachine.git.objects import Content
+from gitmachine.git.parse import compose_commit
 from gitmachine.git.vault import Vault
+from gitmachine.together import both
 from gitmachine.types import GitIdentity
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 _UNAPPLIED = "unapplied"
 _REMEMBERED_TREES = 100
@@ -66,6 +65,8 @@ class Captures:
         self.chain = Chain(vault, self.ref("history"), owner.identity)
         self._known = ""
         self._trees: dict[str, str] = {}
+        self._shadowed: str | None = None
+        self._composed: dict[str, bytes] = {}
 
     @property
     def vault(self) -> Vault:
@@ -86,7 +87,7 @@ class Captures:
 
     async def record_base(self, base: str | None, remote: str | None, tip: str | None) -> None:
         """Pins what the session starts from, what the remote has of it, and where it stands."""
-        known = {"base": base, "tip": tip, "remote": remote}
+        known = {"base": base, "tip": tip, "remote": remote, "head": tip, f"heads/{self._owner.branch}": tip}
         await self._vault.update_refs({self.ref(name): sha for name, sha in known.items()})
 
     # --- machine to vault -------------------------------------------------------------------------------
@@ -101,28 +102,56 @@ class Captures:
         have = await self._tree(refs.get("files") or refs.get("base"))
         snapshot, history = await self._look(have, refs, files_only=files_only)
         tip = await self._tip(history.refs.get(f"refs/heads/{self._owner.branch}"), refs)
-        tree, checkpoint = await both(
-            self._take_files(snapshot), self._checkpoint(snapshot.tree, have, refs, history.head or tip)
-        )
-        if (whole := await self._with_left_out(tree, history)) != tree:
-            tree = whole
-            checkpoint = await self._checkpoint(tree, have, refs, history.head or tip)
+        snapshot, tree, objects = await self._take_files(snapshot, have, refs)
+        if history.sparse and history.head is not None:
+            await self._vault.write_objects(objects)
+            tree = await self._with_left_out(tree, history)
+        checkpoint = self._checkpoint(tree, have, refs, history.head or tip, objects)
+        entry = await self._conclude(Effect(have, tree, checkpoint, tip), draft, refs, objects)
+        self._checkout.took(snapshot, tree)
+        self._shadowed = snapshot.tree or self._shadowed
+        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
+
+    async def begin(self, commit: str | None, draft: Draft) -> None:
+        """The first entry of a checkout that has just been made: nobody has touched it yet, so nobody looks."""
+        refs = await self.refs()
+        have = await self._tree(refs.get("files") or refs.get("base"))
+        tree = await self._tree(commit)
+        objects: list[Content] = []
+        checkpoint = self._checkpoint(tree, have, refs, commit, objects)
+        await self._conclude(Effect(have, tree, checkpoint, commit), draft, refs, objects)
+        self._checkout.begun(tree)
+
+    async def _conclude(
+        self, effect: Effect, draft: Draft | None, refs: dict[str, str], objects: list[Content]
+    ) -> HistoryEntry | None:
+        """Writes what is new, with an entry if there is a draft, and moves the refs to it."""
         entry = None
         if draft is not None:
-            changes = await self._vault.changes(have, tree) if tree != have else []
-            entry = await self.chain.write(draft, Effect(have, tree, checkpoint, tip, changes), refs.get("history"))
-        new = {"files": checkpoint, "tip": tip, "history": entry.sha if entry else None}
-        updates = {self.ref(name): sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
-        await self._vault.update_refs(updates, durable=updates.keys() != {self.ref("history")})
-        return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
+            changes = await self._vault.changes(effect.before, effect.tree or "") if effect.changed else []
+            entry, told = await self.chain.compose(draft, replace(effect, changes=changes), refs.get("history"))
+            objects += told
+        new = {"files": effect.checkpoint, "tip": effect.tip, "history": entry.sha if entry else None}
+        updates = {name: sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
+        await self._keep(objects, updates, entry, durable=updates.keys() != {"history"})
+        if effect.checkpoint and effect.tree:
+            self._trees[effect.checkpoint] = effect.tree
+        return entry
 
     async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
         """An entry in the history for something that left no checkpoint of its own. Raises VaultError."""
         refs = await self.refs()
         effect = effect or Effect(tip=refs.get("tip"))
-        entry = await self.chain.write(draft, effect, refs.get("history"))
-        await self._vault.update_refs({self.ref("history"): entry.sha}, durable=effect.changed)
+        entry, objects = await self.chain.compose(draft, effect, refs.get("history"))
+        await self._keep(objects, {"history": entry.sha}, entry, durable=effect.changed)
         return entry
+
+    async def _keep(
+        self, objects: list[Content], updates: dict[str, str], entry: HistoryEntry | None, *, durable: bool
+    ) -> None:
+        await self._vault.keep(objects, {self.ref(name): sha for name, sha in updates.items()}, durable=durable)
+        if entry is not None:
+            self.chain.wrote(entry)
 
     async def note_outside(self, before: str | None, captured: Captured) -> HistoryEntry:
         """An entry for changes since the tree `before` that came by no command: by a file call, say."""
@@ -143,21 +172,46 @@ class Captures:
             await self._vault.update_refs({self.ref(_UNAPPLIED): sha})
 
     async def _look(self, have: str, refs: dict[str, str], *, files_only: bool) -> tuple[Snapshot, History]:
+        looking = self._checkout.snapshot(have, self._bases(refs), edits=True)
         if files_only:
-            return await self._checkout.snapshot(have), History(state=self._known)
+            return await looking, History(state=self._known)
         bases = [sha for sha in dict.fromkeys((refs.get("tip"), refs.get("base"))) if sha]
-        snapshot, history = await both(self._checkout.snapshot(have), self._checkout.history(self._known, bases))
+        snapshot, history = await both(looking, self._checkout.history(self._known, bases))
         return snapshot, await self._take_history(history, refs)
 
-    async def _take_files(self, snapshot: Snapshot) -> str:
+    def composed_trees(self, tree: str) -> dict[str, bytes]:
+        """Of a tree that was made here what the machine may not have: its tree objects by name."""
+        found: dict[str, bytes] = {}
+        waiting = [tree]
+        while waiting:
+            name = waiting.pop()
+            if name in self._composed and name not in found:
+                found[name] = self._composed[name]
+                waiting += [sha for mode, sha in parsed(found[name]).values() if mode == DIRECTORY]
+        return found
+
+    def _bases(self, refs: dict[str, str]) -> list[str]:
+        """What the vault has and is surely beside the machine: the last tree made there, and the session's base."""
+        return [sha for sha in (self._shadowed, refs.get("base")) if sha]
+
+    async def _take_files(
+        self, snapshot: Snapshot, have: str, refs: dict[str, str]
+    ) -> tuple[Snapshot, str, list[Content]]:
+        """The tree, and what of it is still to be written; with the snapshot that it came from in the end."""
+        if edits := snapshot.edits:
+            try:
+                made = await self._vault.grafted(have, edits)
+                self._composed |= made.objects
+                trees = [("tree", content) for content in made.objects.values()]
+                return snapshot, made.tree, [*(("blob", content) for content in edits.blobs.values()), *trees]
+            except Ungraftable:
+                snapshot = await self._checkout.snapshot(have, self._bases(refs))
         if snapshot.pack is not None:
             await self._vault.receive(snapshot.pack, {}, tips=[snapshot.tree])
-        return snapshot.tree
+        return snapshot, snapshot.tree, []
 
     async def _with_left_out(self, tree: str, history: History) -> str:
         """The tree with the files that a sparse checkout leaves out: they are absent, not deleted."""
-        if not history.sparse or history.head is None:
-            return tree
         left_out = set(history.sparse)
         changes = await self._vault.changes(await self._tree(history.head), tree)
         back = {c.path: (c.old_mode, c.old_sha) for c in changes if c.status == "D" and c.path in left_out}
@@ -179,15 +233,15 @@ class Captures:
         self._known = history.state
         return history
 
-    async def _checkpoint(self, tree: str, have: str, refs: dict[str, str], head: str | None) -> str:
+    def _checkpoint(self, tree: str, have: str, refs: dict[str, str], head: str | None, objects: list[Content]) -> str:
+        """The checkpoint of a tree; one that is new comes to the `objects` to be written."""
         if tree == have and "files" in refs:
             return refs["files"]
         # The commit that was checked out is a parent too: what an amend or a reset leaves behind stays reachable.
         parents = [sha for sha in dict.fromkeys((refs.get("files"), head)) if sha]
-        now = datetime.now(UTC)
-        commit = await self._vault.write_commit(tree, parents, self._owner.identity, "gitmachine checkpoint", now)
-        self._trees[commit.sha] = tree
-        return commit.sha
+        raw = compose_commit(tree, parents, self._owner.identity, "gitmachine checkpoint", datetime.now(UTC))
+        objects.append(("commit", raw))
+        return object_name("commit", raw)
 
     async def _tree(self, commit: str | None) -> str:
         if commit is None:
@@ -201,15 +255,3 @@ class Captures:
 
 def _vault_name(machine_ref: str) -> str:
     return machine_ref.removeprefix("refs/")
-
-
-async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Both results, or the first failure once neither runs any more."""
-    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        return await tasks[0], await tasks[1]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gitmachine.errors import CheckpointNotFound, VaultError
 from gitmachine.git import loose
+from gitmachine.git.objects import Content
 from gitmachine.git.parse import Change, compose_commit
 from gitmachine.git.vault import Vault
 from gitmachine.types import Actor, GitIdentity
@@ -77,6 +78,14 @@ class HistoryEntry(BaseModel):
     stderr_bytes: int = 0
     output_path: str | None = None
     """Where the host keeps the whole output of a truncated command."""
+    stage: str = ""
+    """on_start: run while the program set the session up; replay: the same, run again in a later machine."""
+    whole: bool = True
+    """`command` is what was run; False when a secret was taken out of it."""
+    cwd: str = ""
+    """Where it ran, relative to the checkout."""
+    env: tuple[str, ...] = ()
+    """Names of variables that it was given beside the session's."""
     sha: str = Field(default="", exclude=True)
     """The entry's own name."""
 
@@ -97,6 +106,10 @@ class Draft:
     stderr: str = ""
     output_path: str | None = None
     target: int | None = None
+    stage: str = ""
+    whole: bool = True
+    cwd: str = ""
+    env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +137,11 @@ class Chain:
         self._identity = identity or GitIdentity()
         self._last: HistoryEntry | None = None
 
-    async def write(self, draft: Draft, effect: Effect, parent: str | None) -> HistoryEntry:
-        """Writes the entry behind `parent`; the caller moves the ref to its `sha`. Raises VaultError."""
+    async def compose(self, draft: Draft, effect: Effect, parent: str | None) -> tuple[HistoryEntry, list[Content]]:
+        """The entry that comes behind `parent`, and the objects to write before the ref is moved to its `sha`.
+
+        Raises VaultError when the parent cannot be read.
+        """
         before = await self._at(parent)
         entry = _composed(draft, effect, before.number + 1 if before else 0)
         texts = (("stdout", draft.stdout), ("stderr", draft.stderr))
@@ -138,9 +154,12 @@ class Chain:
             loose.object_name("tree", tree), [parent] if parent else [], self._identity, _message(entry), ended
         )
         blobs = [("blob", content) for _, content in contents]
-        names = await self._vault.write_objects([*blobs, ("tree", tree), ("commit", commit)], durable=effect.changed)
-        self._last = entry.model_copy(update={"sha": names[-1]})
-        return self._last
+        entry = entry.model_copy(update={"sha": loose.object_name("commit", commit)})
+        return entry, [*blobs, ("tree", tree), ("commit", commit)]
+
+    def wrote(self, entry: HistoryEntry) -> None:
+        """The entry is in the vault, and need not be read there."""
+        self._last = entry
 
     async def entries(self, last: int | None = None) -> list[HistoryEntry]:
         """The newest `last` entries, or all, oldest first."""
@@ -219,6 +238,10 @@ def _composed(draft: Draft, effect: Effect, number: int) -> HistoryEntry:
         stdout_bytes=len(draft.stdout.encode("utf-8", "replace")),
         stderr_bytes=len(draft.stderr.encode("utf-8", "replace")),
         output_path=draft.output_path,
+        stage=draft.stage,
+        whole=draft.whole,
+        cwd=draft.cwd,
+        env=draft.env,
     )
 
 

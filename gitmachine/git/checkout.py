@@ -8,16 +8,24 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gitmachine.errors import CaptureFailed, GitError, MergeBlocked
-from gitmachine.git import text
+from gitmachine.git import loose, text
+from gitmachine.git.grafting import Edits
+from gitmachine.git.objects import Content
+from gitmachine.git.packing import packed
 from gitmachine.machine import Machine, Place
+from gitmachine.together import both
 from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity, PullOutcome
 
 INLINE_PACK_BYTES = 512 * 1024
 """A pack up to this size rides on the output of the command that made it; a larger one is fetched as a file."""
+
+INLINE_OBJECT_BYTES = 48 * 1024
+"""Objects up to this size go into a machine in the environment of a command; larger ones as a file."""
 
 _PROVISION_LIMIT_S = 1800.0
 _CAPTURE_LIMIT_S = 900.0
@@ -28,6 +36,11 @@ _HISTORY_HUNG_LIMIT_S = 1.0
 """For a repository that hung the last time: who paid once need not pay again at each command."""
 
 _NESTING_LIMIT = 64
+
+_MARK = "edits-"
+_FEW_EDITS = 24
+_EDIT_BYTES = 256 * 1024
+"""Of each compressed file. More files, or a larger one, come as a pack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +64,16 @@ class Snapshot:
     """The working tree as it is."""
 
     tree: str
+    """Empty when there are `edits`: then it is the tree that the host has, with these made."""
     pack: bytes | None
     """The objects that the host does not have yet; None when it has them all."""
     trouble: str = ""
     """What git could not read, in its words."""
     nested: tuple[bytes, ...] = ()
     """Repositories inside the repository, whose files are in the tree."""
+    edits: Edits | None = None
+    mark: str = ""
+    """What the index of the files is known by, when there are `edits`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,8 @@ class Checkout:
         self.path = path
         self._adopt_index = False
         self._history_limit = _HISTORY_LIMIT_S
+        self._marked = ("", "")
+        self._begun = ""
 
     @property
     def machine(self) -> Machine:
@@ -95,39 +114,66 @@ class Checkout:
         observer = await self._machine.observer(self.path)
         shadow = observer.git_objects_in_machine if observer else f"{await self._shadow()}/objects"
         alternates = [directory for directory in (plan.objects, shadow) if directory]
-        pack = await self._send(plan.bundle)
-        result = await self._git(
-            self._machine,
-            "provision",
-            {
-                "GM_REPO": self.path,
-                "GM_BRANCH": plan.branch,
-                "GM_COMMIT": plan.commit or "",
-                "GM_CONFIG": _repository_config(plan),
-                "GM_ALTERNATES": "".join(f"{directory}\n" for directory in alternates),
-                "GM_PACK": pack,
-            },
-            stdin=text.packed_refs(plan.refs).encode(),
-            timeout=_PROVISION_LIMIT_S,
-        )
+        environment = {
+            "GM_REPO": self.path,
+            "GM_BRANCH": plan.branch,
+            "GM_COMMIT": plan.commit or "",
+            "GM_CONFIG": _repository_config(plan),
+            "GM_ALTERNATES": "".join(f"{directory}\n" for directory in alternates),
+            "GM_PACK": await self._send(plan.bundle),
+        }
+        refs = text.packed_refs(plan.refs).encode()
+        making = self._git(self._machine, "provision", environment, stdin=refs, timeout=_PROVISION_LIMIT_S)
+        # It takes as long to come up as the checkout to be made.
+        result = (await both(making, observer.execute(":")))[0] if observer else await making
         if result.exit_code == 127:
             raise GitError(
                 f"there is no git in the machine {self._machine.id}: use an image or a root file system with git",
                 stderr=result.stderr,
             )
         _require(result, f"the checkout of {plan.branch!r} at {self.path} could not be made")
-        self._adopt_index = True
+        if observer is None:
+            self._adopt_index = True  # at the first snapshot: a step of its own would be a request of its own
+            return
+        self._begun = f"{_MARK}{secrets.token_hex(8)}"
+        place, known = await self._vantage()
+        await self._snapshot_step(
+            place, {**known, "GM_STEP": "prepare", "GM_ADOPT_INDEX": "yes", "GM_NEXT": self._begun}
+        )
 
-    async def snapshot(self, have: str) -> Snapshot:
+    @property
+    def is_prepared(self) -> bool:
+        """The state of all files is known from when the checkout was made."""
+        return bool(self._begun)
+
+    def begun(self, tree: str) -> None:
+        """The checkout as it was made has this tree, and the vault has it."""
+        self._marked = (self._begun, tree)
+
+    async def snapshot(self, have: str, bases: Sequence[str] = (), *, edits: bool = False) -> Snapshot:
         """The working tree as a tree object. `have` is a tree that the host has.
 
-        Neither the repository's index nor anything else in it is touched. Raises CaptureFailed.
+        `bases` are other trees or commits that it has and the machine, too. With `edits` the answer may be what has
+        changed since `have`, for the caller to make the tree. Neither the repository's index nor anything else in it
+        is touched. Raises CaptureFailed.
         """
         place, environment = await self._vantage()
-        environment["GM_HAVE"] = have
-        environment["GM_ADOPT_INDEX"] = "yes" if self._adopt_index else ""
+        mark, marked = self._marked
+        following = f"{_MARK}{secrets.token_hex(8)}"
+        environment |= {
+            "GM_HAVE": have,
+            "GM_BASES": " ".join(bases),
+            "GM_ADOPT_INDEX": "yes" if self._adopt_index else "",
+            # From within the machine each answer would be longer, and the host could not tell the objects apart.
+            "GM_FEW": str(_FEW_EDITS) if edits and place is not self._machine else "",
+            "GM_BLOB_BYTES": str(_EDIT_BYTES),
+            "GM_MARK": mark if mark and marked == have else have,
+            "GM_NEXT": following,
+        }
         self._adopt_index = False
         answer = await self._snapshot_step(place, {**environment, "GM_STEP": "tree"})
+        if answer.has("few"):
+            return Snapshot("", None, edits=answer.edits(), mark=following)
         paths = [link.path for link in text.new_gitlinks(answer.decoded("nested"))]
         paths += text.unborn_repositories(answer.trouble)
         if not paths:
@@ -135,6 +181,10 @@ class Checkout:
         tree, trouble, nested = await self._with_nested(place, environment, answer, paths)
         final = await self._snapshot_step(place, {**environment, "GM_STEP": "pack", "GM_TREE": tree})
         return Snapshot(tree, await final.pack(place), text.other_trouble(trouble), tuple(nested))
+
+    def took(self, snapshot: Snapshot, tree: str) -> None:
+        """The snapshot is in the vault, its edits as this tree: the next one may start from there."""
+        self._marked = (snapshot.mark, tree)
 
     async def _with_nested(
         self, place: Place, environment: dict[str, str], answer: _Answer, paths: list[bytes]
@@ -193,19 +243,23 @@ class Checkout:
         *,
         branch: str,
         sha: str,
-        raw: bytes,
+        made: Sequence[Content],
         old: str | None,
         index: bytes,
         objects: AsyncIterator[bytes] | None,
         reason: str,
     ) -> str | None:
-        """Gives the repository a commit that the vault made. Why it could not be given, or None."""
+        """Gives the repository a commit that the vault made. Why it could not be given, or None.
+
+        `made` is the commit and what goes with it, together not much more than INLINE_OBJECT_BYTES; `objects` a pack
+        of what else is needed.
+        """
         environment = {
             "GM_REPO": self.path,
             "GM_BRANCH": branch,
             "GM_NEW": sha,
             "GM_OLD": old or "",
-            "GM_COMMIT": base64.b64encode(raw).decode(),
+            "GM_MADE": base64.b64encode(packed(made)).decode(),
             "GM_PACK": await self._send(objects),
             "GM_REASON": reason,
         }
@@ -240,6 +294,12 @@ class Checkout:
         head = answer.value("head")
         conflicts = [os.fsdecode(path) for path in answer.decoded("conflicts").split(b"\0") if path]
         return PullOutcome(sha=None if head == "-" else head, updated=True, conflicts=tuple(conflicts))
+
+    async def store_stashes(self, shas: Sequence[str]) -> None:
+        """Makes these commits the stashes, the oldest first, as far as git takes them for stashes."""
+        if shas:
+            environment = {"GM_REPO": self.path, "GM_STASHES": "\n".join(shas)}
+            await self._git(self._machine, "stashes", environment, timeout=_APPLY_LIMIT_S)
 
     async def keep_spare(self, key: str, commit: str, objects: str) -> None:
         """Has the machine's provider prepare a checkout of `commit` for the next session."""
@@ -317,6 +377,18 @@ class _Answer:
         if not found:
             raise CaptureFailed(f"git in the machine answered without {key!r}", stderr=repr(self._lines[:5]))
         return found[0]
+
+    def has(self, key: str) -> bool:
+        return any(name == key for name, _, _ in self._lines)
+
+    def edits(self) -> Edits:
+        """What the script said of few changes. Raises CaptureFailed."""
+        files: dict[bytes, tuple[str, str] | None] = {os.fsencode(path): None for path in self.values("gone")}
+        for entry in self.values("entry"):
+            head, _, path = entry.partition("\t")
+            mode, _, rest = head.partition(" ")
+            files[os.fsencode(path)] = (mode, rest.partition(" ")[0])
+        return Edits(files, loose.blobs_in(self.decoded("blobs")))
 
     def decoded(self, key: str) -> bytes:
         try:

@@ -1,8 +1,8 @@
 """Guard: what automatic commits leave out, and which pushes wait for a person.
 
-It withholds from commits what should never be public: files that hold keys by name or by content, values that
-this session was given as secrets, files that the remote would refuse for their size. It holds pushes that
-touch the definitions of CI, which run with the repository's own secrets.
+It withholds from commits what should never be public: files that hold keys by name or by content, access tokens known
+by their form, values that this session was given as secrets, files that the remote would refuse for their size. It
+holds pushes that touch the definitions of CI, which run with the repository's own secrets.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch, fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from gitmachine.git.parse import NO_SHA, Change, combined_changes_of
+from gitmachine.git.token_rules import TokenRules
 
 if TYPE_CHECKING:
     from gitmachine.git.vault import Vault
@@ -52,7 +53,14 @@ _KEY = re.compile(
 )
 
 _HAS_KEY = "it contains a private key"
+_HAS_TOKEN = "it contains an access token"  # noqa: S105  # a reason, not a token
 _HAS_SECRET = "it contains a secret value that this session was given"  # noqa: S105  # a reason, not a secret
+
+
+class Searcher(Protocol):
+    """What a compiled pattern is, too."""
+
+    def search(self, text: bytes, /) -> re.Match[bytes] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Guard:
     harmless: tuple[str, ...] = HARMLESS_NAMES
     """Exceptions from `names`."""
     contents: bool = True
-    """Files are searched for private keys and for the session's secrets."""
+    """Files are searched for private keys, access tokens and the session's secrets."""
     max_file_bytes: int | None = MAX_FILE_BYTES
     ci_paths: tuple[str, ...] = CI_PATHS
     """Files and, with a final slash, directories at the top of the repository."""
@@ -86,7 +94,7 @@ class Guard:
     ) -> tuple[Withheld, ...]:
         """Which of the changed files should not be committed, and why.
 
-        A file that was tracked before is not withheld for its name, nor for a key that it had before: somebody
+        A file that was tracked before is not withheld for its name, nor for a key or token that it had before: somebody
         decided that. Only new contents are read, a piece at a time whatever their size.
         """
         new = [change for change in changes if change.status != "D" and change.new_mode != _SUBMODULE]
@@ -140,13 +148,14 @@ class Guard:
     async def _telling(self, vault: Vault, changes: Sequence[Change], secrets: Sequence[str]) -> dict[bytes, str]:
         if not self.contents or not changes:
             return {}
-        patterns = {_HAS_KEY: _KEY}
+        known: dict[str, Searcher] = {_HAS_KEY: _KEY, _HAS_TOKEN: TokenRules()}
+        patterns = dict(known)
         if searched := _secret_patterns(secrets):
             patterns[_HAS_SECRET] = searched
         hits = await _search(vault, {change.new_sha for change in changes}, patterns)
         suspects = [change for change in changes if change.new_sha in hits]
         before = {change.old_sha for change in suspects if change.old_sha != NO_SHA and change.old_mode != _SUBMODULE}
-        had = await _search(vault, before, {_HAS_KEY: _KEY})
+        had = await _search(vault, before, known)
         return {
             change.path: hits[change.new_sha] for change in suspects if hits[change.new_sha] != had.get(change.old_sha)
         }
@@ -186,7 +195,7 @@ def _secret_patterns(secrets: Iterable[str]) -> re.Pattern[bytes] | None:
     return re.compile(b"|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
 
 
-async def _search(vault: Vault, shas: Iterable[str], patterns: Mapping[str, re.Pattern[bytes]]) -> dict[str, str]:
+async def _search(vault: Vault, shas: Iterable[str], patterns: Mapping[str, Searcher]) -> dict[str, str]:
     """The first pattern, by its name, that each blob contains."""
     names = "".join(f"{sha}\n" for sha in sorted(shas))
     found: dict[str, str] = {}

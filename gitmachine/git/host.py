@@ -23,6 +23,7 @@ LOCAL_TIMEOUT_S = 600.0
 NETWORK_TIMEOUT_S = 1800.0
 """For a whole transfer. A stalled one ends long before, by git's own low speed limit."""
 
+_NO_GIT = "git is not installed on this host; install it (Debian: `apt install git`)"
 _CHUNK_BYTES = 256 * 1024
 _DRAIN_BYTES = 1024 * 1024
 _KILL_LIMIT_S = 5.0
@@ -50,8 +51,12 @@ class Completed:
         return self.stdout.decode("utf-8", "surrogateescape").splitlines()
 
 
+@dataclass(frozen=True, slots=True)
 class HostGit:
     """Runs git for the vault, with an environment that is made here from nothing."""
+
+    holding: tuple[int, ...] = ()
+    """File descriptors that its processes inherit, for the locks on them (see `gitmachine.git.turns`)."""
 
     async def run(
         self,
@@ -73,7 +78,7 @@ class HostGit:
         limit = timeout or (NETWORK_TIMEOUT_S if remote else LOCAL_TIMEOUT_S)
         argv = ("git", *args)
         shown = _shown(argv, remote)
-        process = await _start(argv, git_dir, env or {}, remote, stdin is not None)
+        process = await self._start(argv, git_dir, env or {}, remote, stdin is not None)
         try:
             async with asyncio.timeout(limit):
                 stdout, raw = await _exchange(process, stdin)
@@ -95,7 +100,7 @@ class HostGit:
         Raises: GitError after the last piece, when git failed: what was given until then is incomplete.
         """
         argv = ("git", *args)
-        process = await _start(argv, git_dir, {}, None, True)
+        process = await self._start(argv, git_dir, {}, None, True)
         assert process.stdout is not None
         assert process.stderr is not None
         feeding = asyncio.ensure_future(_feed(process.stdin, stdin))
@@ -115,30 +120,30 @@ class HostGit:
         if exit_code != 0:
             raise failure(argv, exit_code, stderr, None)
 
+    async def _start(
+        self, argv: tuple[str, ...], git_dir: Path | None, env: Mapping[str, str], remote: Remote | None, fed: bool
+    ) -> asyncio.subprocess.Process:
+        environment = host_environment(remote)
+        if git_dir is not None:
+            environment["GIT_DIR"] = str(git_dir)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *argv,
+                # `/` is nobody's repository. A session of its own has no terminal, so that neither git nor ssh asks.
+                cwd="/",
+                env={**environment, **env},
+                stdin=asyncio.subprocess.PIPE if fed else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=self.holding,
+            )
+        except FileNotFoundError:
+            raise ConfigurationError(_NO_GIT) from None
+
 
 def _shown(argv: tuple[str, ...], remote: Remote | None) -> tuple[str, ...]:
     return tuple(redact(part, remote.secrets if remote else ()) for part in argv)
-
-
-async def _start(
-    argv: tuple[str, ...], git_dir: Path | None, env: Mapping[str, str], remote: Remote | None, fed: bool
-) -> asyncio.subprocess.Process:
-    environment = host_environment(remote)
-    if git_dir is not None:
-        environment["GIT_DIR"] = str(git_dir)
-    try:
-        return await asyncio.create_subprocess_exec(
-            *argv,
-            # `/` is nobody's repository. A session of its own has no terminal, so that neither git nor ssh asks.
-            cwd="/",
-            env={**environment, **env},
-            stdin=asyncio.subprocess.PIPE if fed else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise ConfigurationError("git is not installed on this host; install it (Debian: `apt install git`)") from None
 
 
 async def _exchange(process: asyncio.subprocess.Process, stdin: Input) -> tuple[bytes, bytes]:

@@ -18,6 +18,11 @@ from pathlib import Path
 _FLUSHES_AT_ONCE = 8
 _LEVEL = 1
 
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+
+MAX_BLOB_BYTES = 16 * 1024 * 1024
+"""What a blob may come to that `blobs_in` reads."""
+
 
 def object_name(kind: str, content: bytes) -> str:
     """The name of an object, 40 hex digits."""
@@ -28,6 +33,27 @@ def tree_content(entries: Sequence[tuple[str, str, str]]) -> bytes:
     """A tree object's content from (name, mode, object); names are plain files' and ASCII."""
     ordered = sorted(entries, key=lambda entry: entry[0])
     return b"".join(f"{mode} {name}".encode() + b"\0" + bytes.fromhex(sha) for name, mode, sha in ordered)
+
+
+def blobs_in(files: bytes) -> dict[str, bytes]:
+    """The contents of blobs by name, from the files of loose objects one behind another.
+
+    One that was cut off, and what follows it, is left out, as is what is no blob. The name is that of the content.
+    """
+    found: dict[str, bytes] = {}
+    while files:
+        stream = zlib.decompressobj()
+        try:
+            framed = stream.decompress(files, MAX_BLOB_BYTES)
+        except zlib.error:
+            break
+        if not stream.eof:
+            break
+        files = stream.unused_data
+        head, _, content = framed.partition(b"\0")
+        if head == b"blob %d" % len(content):
+            found[object_name("blob", content)] = content
+    return found
 
 
 def write(objects: Path, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
@@ -67,11 +93,14 @@ def _framed(kind: str, content: bytes) -> bytes:
 
 
 def _write_one(target: Path, framed: bytes) -> Path:
-    with suppress(FileExistsError):
-        target.parent.mkdir()
     # git's own prefix, so that its housekeeping removes what a killed process left.
     temporary = target.parent / f"tmp_obj_{secrets.token_hex(6)}"
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o444)
+    try:
+        descriptor = os.open(temporary, _NEW, 0o444)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            target.parent.mkdir()
+        descriptor = os.open(temporary, _NEW, 0o444)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(zlib.compress(framed, _LEVEL))

@@ -4,45 +4,62 @@ The layout and the locking are git's own (gitrepository-layout(5), "refs"; api-l
 object's name, replaced by renaming `<ref>.lock`, which nobody else can make meanwhile. What is not that simple,
 deleting a ref or making room for another, is left to git.
 
-A process that is killed leaves its lock, and git would wait for it for ever. So all of ours take turns by a lock that
-ends with its holder (flock(2)): whoever has the turn and finds a `.lock` knows that its maker is dead.
+A process that is killed leaves its lock, and git would wait for it in vain. So all of ours take turns by a lock that
+ends with its holders (`gitmachine.git.turns`): whoever has the turn and finds a `.lock` knows that its maker is dead.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gitmachine.git.parse import SHA
+from gitmachine.git.turns import turn_without_git
 
 _PACKED = "packed-refs"
-_TURN = "gm-turn"
+TURN = "gm-turn"
+"""The file in a repository by which those who move its refs take turns."""
 _PREPARED = "gm-ref-"
-_LOCK = b".lock"
-_GIT_LIMIT_S = 5.0
-"""A git of ours holds the lock of a ref for milliseconds."""
+_LOCK = ".lock"
+_STRANGERS_LIMIT_S = 2.0
+"""A git that a person runs in the vault holds the lock of a ref for milliseconds."""
+_PAUSE_S = 0.01
 
 
 def read(repository: Path, prefix: str) -> dict[str, str]:
     """Object by full name of the refs below `prefix`, a directory's name with its slash. Blocks."""
     found = _packed(repository, prefix)
-    root = os.fsencode(repository / prefix)
-    for directory, _, files in os.walk(root):
-        for file in files:
-            if file.endswith(_LOCK):  # left by a process that died, or somebody's who is at work: never a ref
-                continue
-            path = os.path.join(directory, file)
-            name = os.fsdecode(os.path.relpath(path, os.fsencode(repository)))
-            with suppress(FileNotFoundError), open(path) as content:
-                sha = content.read().strip()
-                if SHA.fullmatch(sha):
-                    found[name] = sha
+    _read_below(os.fspath(repository), prefix.rstrip("/"), found)
     return found
+
+
+def _read_below(repository: str, directory: str, found: dict[str, str]) -> None:
+    try:
+        entries = os.scandir(f"{repository}/{directory}")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            name = f"{directory}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                _read_below(repository, name, found)
+            elif not name.endswith(_LOCK):  # left by a process that died, or somebody's who is at work: never a ref
+                with suppress(FileNotFoundError):
+                    sha = _content(entry.path)
+                    if SHA.fullmatch(sha):
+                        found[name] = sha
+
+
+def _content(path: str) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 100).decode("ascii", "replace").strip()
+    finally:
+        os.close(descriptor)
 
 
 def move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool:
@@ -53,42 +70,48 @@ def move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool
     """
     if not all((repository / "objects" / sha[:2] / sha[2:]).exists() for sha in updates.values()):
         return False  # packed, borrowed or not there at all: git knows
-    with _turn(repository):
+    with turn_without_git(repository / TURN):
         return _move(repository, updates, durable=durable)
 
 
-@contextmanager
-def _turn(repository: Path) -> Iterator[None]:
-    """Nobody else of ours moves a ref meanwhile. Blocks, for as long as others have theirs: milliseconds."""
-    with (repository / _TURN).open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def clear(repository: Path, names: Iterable[str]) -> None:
-    """Removes the locks that killed processes left on these refs. Blocks."""
-    with _turn(repository):
-        _clear(repository, names)
+    """Removes what killed processes left in the way of moving or deleting these refs. Expects the turn. Blocks."""
+    _clear(repository / name for name in names)
+    # Deleting rewrites packed-refs, through a file that git does not expect to be there.
+    _clear([repository / _PACKED])
+    (repository / f"{_PACKED}.new").unlink(missing_ok=True)
 
 
-def _clear(repository: Path, names: Iterable[str]) -> None:
-    for name in names:
-        lock = (repository / name).with_name(f"{Path(name).name}.lock")
-        with suppress(FileNotFoundError, NotADirectoryError):
-            found = lock.stat()
-            # One of ours is a second name of a file of ours. One of git's may be an orphan's that is still at work.
-            if found.st_nlink > 1 or time.time() - found.st_mtime > _GIT_LIMIT_S:
-                lock.unlink()
+def _clear(files: Iterable[Path]) -> None:
+    for file in files:
+        lock = _lock_of(file)
+        while _may_be_held(lock):
+            time.sleep(_PAUSE_S)
+        with suppress(NotADirectoryError):
+            lock.unlink(missing_ok=True)
+
+
+def _may_be_held(lock: Path) -> bool:
+    """Ours is a second name of a file of ours, and with the turn held nobody's. Another may be a person's git's."""
+    try:
+        found = lock.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return found.st_nlink == 1 and abs(time.time() - found.st_mtime) < _STRANGERS_LIMIT_S
+
+
+def _lock_of(ref: Path) -> Path:
+    return ref.with_name(f"{ref.name}.lock")
 
 
 def _move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool:
-    _clear(repository, updates)
+    _clear(repository / name for name in updates)
     written: list[Path] = []
     locks: list[tuple[Path, Path]] = []
     try:
         for name, sha in updates.items():
             target = repository / name
-            lock = target.with_name(f"{target.name}.lock")
+            lock = _lock_of(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             written.append(_written(repository, sha, durable=durable))
             os.link(written[-1], lock)

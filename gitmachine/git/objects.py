@@ -16,11 +16,16 @@ from pathlib import Path
 from gitmachine.errors import ConfigurationError, VaultError
 from gitmachine.git import loose
 from gitmachine.git.environment import EMPTY_TREE
+from gitmachine.git.grafting import Edits, Graft, Ungraftable, directories, graft
 from gitmachine.git.host import HostGit
 from gitmachine.git.parse import SHA, Change, Commit, changes_of, compose_commit, kinds_of, refs_of
 from gitmachine.types import GitIdentity
 
+Content = tuple[str, bytes]
+"""An object's kind and content."""
+
 _REMEMBERED_CHANGES = 4
+_REMEMBERED_TREE_BYTES = 16 * 1024 * 1024
 
 
 class ObjectStore:
@@ -31,6 +36,7 @@ class ObjectStore:
         self.store = store
         self._unflushed: list[str] = []
         self._changes: dict[tuple[str, str], list[Change]] = {}
+        self._tree_contents: dict[str, bytes] = {}
 
     async def tree_of(self, commit: str) -> str:
         """The tree of a commit, or of a tag; a tree is its own."""
@@ -86,24 +92,54 @@ class ObjectStore:
         (name,) = await self.write_objects([("commit", raw)])
         return Commit(name, raw)
 
+    async def grafted(self, root: str, edits: Edits) -> Graft:
+        """The tree that `root` becomes by the edits, not yet written. Raises Ungraftable.
+
+        Whatever it names is there: in the store, or among the edits' own contents.
+        """
+        needed = {entry[1] for entry in edits.files.values() if entry is not None} - edits.blobs.keys()
+        if any(kind != "blob" for kind in (await self.kinds(needed)).values()):
+            raise Ungraftable("not all contents have come along")
+        try:
+            made = graft(root, self._tree_contents, edits)
+        except Ungraftable:
+            await self._remember_trees(root, edits)
+            made = graft(root, self._tree_contents, edits)
+        self._tree_contents |= made.objects
+        self.remember_changes(root, made.tree, made.changes)
+        return made
+
+    async def _remember_trees(self, root: str, edits: Edits) -> None:
+        if sum(map(len, self._tree_contents.values())) > _REMEMBERED_TREE_BYTES:
+            self._tree_contents.clear()
+        paths = [path.decode("ascii", "replace") for path in directories(edits)]
+        found = await self.objects([_sha(root), *(f"{root}:{path}" for path in paths)])
+        self._tree_contents |= {item[0]: item[2] for item in found if item is not None and item[1] == "tree"}
+
     async def write_objects(self, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
         """Writes objects, given as (kind, content), with `durable` to disk; their names. Raises: VaultError.
 
         Those that were written without are flushed by the next that is written with.
         """
         directory = self.store / "objects"
+        unflushed = self._take_unflushed() if durable else []
         try:
             names = await asyncio.to_thread(loose.write, directory, contents, durable=durable)
-            if not durable:
-                self._unflushed += names
-            elif self._unflushed:
-                unflushed, self._unflushed = self._unflushed, []
+            if unflushed:
                 await asyncio.to_thread(loose.flush, directory, unflushed)
-            return names
         except OSError as error:
-            raise VaultError(
-                f"the vault {self.store.parent} cannot be written: {error.strerror}; mend that and try again"
-            ) from error
+            self._unflushed += unflushed
+            raise self._unwritable(error) from error
+        if not durable:
+            self._unflushed += names
+        return names
+
+    def _unwritable(self, error: OSError) -> VaultError:
+        return VaultError(f"the vault {self.store.parent} cannot be written: {error.strerror}; mend that and try again")
+
+    def _take_unflushed(self) -> list[str]:
+        taken, self._unflushed = self._unflushed, []
+        return taken
 
     async def contents(self, expressions: Sequence[str]) -> list[bytes | None]:
         """The content of each object that an expression such as `SHA:path` names; None where there is none."""
@@ -147,11 +183,14 @@ class ObjectStore:
         pair = (_sha(old or EMPTY_TREE), _sha(new))
         if pair not in self._changes:
             answer = await self._git.run("diff-tree", "-r", "-z", "--raw", "--no-renames", *pair, git_dir=self.store)
-            # A commit asks three times for the same; objects never change, so the answer does not either.
-            while len(self._changes) >= _REMEMBERED_CHANGES:
-                del self._changes[next(iter(self._changes))]
-            self._changes[pair] = changes_of(answer.stdout)
+            self.remember_changes(*pair, changes_of(answer.stdout))
         return self._changes[pair]
+
+    def remember_changes(self, old: str, new: str, changes: list[Change]) -> None:
+        """What differs between two objects. A commit asks three times for the same, and objects never change."""
+        while len(self._changes) >= _REMEMBERED_CHANGES:
+            del self._changes[next(iter(self._changes))]
+        self._changes[old, new] = changes
 
     async def tree_with(self, tree: str, entries: Mapping[bytes, tuple[str, str] | None]) -> str:
         """A tree like `tree` with some paths replaced by (mode, object) or, for None, removed."""

@@ -13,16 +13,19 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from gitmachine.errors import ConfigurationError, GitError, RemoteUnreachable, RepositoryError, VaultError
-from gitmachine.git import loose_refs
+from gitmachine.git import loose, loose_refs
 from gitmachine.git.host import HostGit
+from gitmachine.git.left_locks import PATIENCE, past_left_locks
 from gitmachine.git.names import SESSION_REFS, check_session_ref
-from gitmachine.git.objects import ObjectStore
+from gitmachine.git.objects import Content, ObjectStore
 from gitmachine.git.parse import SHA, Change, Commit, RemoteState, below, remote_state
 from gitmachine.git.quarantine import MAX_PACK_BYTES, Claim, take_in
 from gitmachine.git.remote import Remote
+from gitmachine.git.turns import turn
 from gitmachine.locks import FileLock
 from gitmachine.settings import Settings
 
@@ -168,6 +171,26 @@ class Vault(ObjectStore):
         except OSError as error:
             raise VaultError(f"the vault {self.path} could not move the session's refs: {error.strerror}") from error
 
+    async def keep(self, contents: Sequence[Content], refs: Mapping[str, str], *, durable: bool) -> None:
+        """Writes objects, then moves session refs to them: `write_objects` and `update_refs` in one go."""
+        unflushed = self._take_unflushed() if durable else []
+        names = {check_session_ref(ref): sha for ref, sha in refs.items()}
+
+        def at_once() -> tuple[list[str], bool]:
+            written = loose.write(self.store / "objects", contents, durable=durable)
+            loose.flush(self.store / "objects", unflushed)
+            return written, loose_refs.move(self.store, names, durable=durable)
+
+        try:
+            written, moved = await asyncio.to_thread(at_once)
+        except OSError as error:
+            self._unflushed += unflushed
+            raise self._unwritable(error) from error
+        if not durable:
+            self._unflushed += written
+        if not moved:
+            await self.update_refs(refs, durable=durable)
+
     async def refs(self, prefix: str) -> dict[str, str]:
         """Object by full name of the refs below a prefix: sessions' ones, or the remote's as last fetched."""
         if prefix.startswith(SESSION_REFS) and prefix.endswith("/"):
@@ -207,9 +230,12 @@ class Vault(ObjectStore):
         if await asyncio.to_thread(ready.exists):
             return
         await asyncio.to_thread(_make_directories, settings, self.path)
-        async with self._lock("make.lock").exclusive(timeout=_LOCK_WAIT_S):
+        async with turn(self.path / "make.lock") as git:
+            if await asyncio.to_thread(ready.exists):  # by now, and perhaps in use
+                return
             for repository in (self.upstream, self.store):
-                await self._git.run(
+                await asyncio.to_thread(_clear_init, repository)
+                await git.run(
                     "init", "--quiet", "--bare", "--template=", "--object-format=sha1", "--initial-branch=main",
                     str(repository), git_dir=None,
                 )  # fmt: skip
@@ -224,17 +250,21 @@ class Vault(ObjectStore):
             self._known = tuple(dict.fromkeys(state.heads.values()))
             return state
         async with self._lock("fetch.lock").exclusive(timeout=_LOCK_WAIT_S):
-            await self._git.run(
-                "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--force", "--update-shallow",
-                "--no-auto-maintenance", "--", remote.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
-                git_dir=self.upstream, remote=remote,
-            )  # fmt: skip
+            await past_left_locks(partial(self._fetch_from, remote), self.upstream)
             ours = await self._refs(self.upstream)
         # The remote may have moved since it was asked: what was fetched is the truth.
         heads = below(ours, "refs/heads/")
         self._known = tuple(dict.fromkeys(heads.values()))
         default = state.default_branch if state.default_branch in heads else None
         return RemoteState(heads, below(ours, "refs/tags/"), default)
+
+    async def _fetch_from(self, remote: Remote) -> None:
+        await self._git.run(
+            *PATIENCE, "fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--force",
+            "--update-shallow", "--no-auto-maintenance", "--", remote.url,
+            "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+            git_dir=self.upstream, remote=remote,
+        )  # fmt: skip
 
     async def _upstream_heads(self) -> tuple[str, ...]:
         """Commits of the remote's branches. May be from an earlier fetch: they are in the vault for ever."""
@@ -246,17 +276,20 @@ class Vault(ObjectStore):
         if not commands:
             return
         names = [command.split("\0")[0].split(" ", 1)[1] for command in commands]
-        await asyncio.to_thread(loose_refs.clear, self.store, names)
         try:
-            await self._git.run(
-                "update-ref", "--stdin", "-z", git_dir=self.store,
-                stdin="".join(commands).encode("utf-8", "surrogateescape"),
-            )  # fmt: skip
+            async with turn(self.store / loose_refs.TURN) as git:
+                await asyncio.to_thread(loose_refs.clear, self.store, names)
+                await git.run(
+                    "update-ref", "--stdin", "-z", git_dir=self.store,
+                    stdin="".join(commands).encode("utf-8", "surrogateescape"),
+                )  # fmt: skip
         except GitError as error:
             raise VaultError(
                 "the vault could not move the session's refs",
                 argv=error.argv, exit_code=error.exit_code, stderr=error.stderr,
             ) from error  # fmt: skip
+        except OSError as error:
+            raise VaultError(f"the vault {self.path} could not move the session's refs: {error.strerror}") from error
 
 
 def _same(state: RemoteState, ours: Mapping[str, str]) -> bool:
@@ -279,6 +312,12 @@ def _make_directories(settings: Settings, path: Path) -> None:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     settings.vaults.mkdir(mode=0o700, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _clear_init(repository: Path) -> None:
+    """Removes the locks of a `git init` that was killed: another one would stop at them."""
+    for lock in repository.glob("*.lock"):
+        lock.unlink(missing_ok=True)
 
 
 def _borrow(store: Path, upstream: Path, ready: Path) -> None:

@@ -84,6 +84,7 @@ class GitMachine:
         token: str | None = None,
         *,
         machine: core_machine.Machine | Machine | None = None,
+        replay: bool = True,
         **options: Unpack[SessionOptions],
     ) -> Self:
         """Takes up a session of this host by its name or id, in `machine` when its own is gone.
@@ -94,7 +95,7 @@ class GitMachine:
         gm._owner = shared()
         chosen = gm._in_threads(dict(options))
         new = None if machine is None else behind(machine)
-        gm._asynchronous = gm._owner.run(core.GitMachine.reopen(name, token, machine=new, **chosen))
+        gm._asynchronous = gm._owner.run(core.GitMachine.reopen(name, token, machine=new, replay=replay, **chosen))
         return gm
 
     @classmethod

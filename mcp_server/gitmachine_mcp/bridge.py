@@ -15,6 +15,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from gitmachine_mcp import principal as principals
 from gitmachine_mcp.hub import INDEX_URI, LEVELS, Hub
+from gitmachine_mcp.presence import while_present
 
 MayHear = Callable[[str, str], Awaitable[bool]]
 """Whether a principal may hear of a resource, by its address; opens its session where that is needed."""
@@ -75,6 +76,8 @@ class Bridge:
                     capabilities["logging"] = {}
                     capabilities["resources"] = {**capabilities.get("resources", {}), "subscribe": True}
                 return result
+            case "tools/call":
+                return await while_present(ctx.request, call_next(ctx))
         return await call_next(ctx)
 
     def _connection(self, ctx: ServerRequestContext[Any, Any]) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gitmachine.errors import ConfigurationError, GitMachineError, MissingExtra
+from gitmachine_mcp import INSTALL
 from gitmachine_mcp.options import Options
 
 _EX_USAGE, _EX_CONFIG = 64, 78  # sysexits.h
@@ -78,6 +79,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends with 64 for a wrong option, 78 when the extra is missing, 1 when `doctor` finds something."""
     chosen = parser(os.environ).parse_args(arguments)
+    # A model that reads what is wrong with its arguments has no use for an address, and might go there.
+    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
     logging.basicConfig(stream=sys.stderr, level=chosen.log_level.upper(), format="%(name)s: %(message)s")
     try:
         if chosen.command == "doctor":
@@ -159,9 +162,7 @@ def _require_sdk() -> None:
     try:
         import mcp.server.mcpserver  # noqa: F401
     except ImportError as error:
-        raise MissingExtra(
-            "gitmachine-mcp needs the mcp SDK: install it with the extra, `pip install 'gitmachine-sdk[mcp]'`"
-        ) from error
+        raise MissingExtra(f"gitmachine-mcp needs the mcp SDK: {INSTALL}") from error
 
 
 def _version() -> str:

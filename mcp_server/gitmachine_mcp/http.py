@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from gitmachine.errors import ConfigurationError
 from gitmachine_mcp.options import Options
+from gitmachine_mcp.presence import Presence
 from gitmachine_mcp.server import build_server, version
 from gitmachine_mcp.tokens import Tokens
 
@@ -80,6 +81,7 @@ async def _serve(options: Options, listening: Listening) -> None:
     app = server.streamable_http_app(
         streamable_http_path=PATH, host=listening.host, transport_security=listening.security()
     )
+    app.add_middleware(Presence)
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=_GRACE_S, ws="none", server_header=False
     )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
+from pathlib import Path
 
+from gitmachine import Registry
 from gitmachine.machines.local.layout import Layout
 from gitmachine.machines.local.record import MachineRecord
 from gitmachine.settings import load
@@ -39,13 +42,20 @@ def test_forks_are_begun_and_compared(gitmachine: CommandLine) -> None:
         gitmachine("stop", name, "--no-push")
 
 
-def test_resume_says_what_it_could_not_bring_back(gitmachine: CommandLine) -> None:
+def test_resume_on_another_kind_of_machine_says_what_it_could_not_bring_back(
+    gitmachine: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "other.py").write_text("from gitmachine import LocalMachine\nclass Other(LocalMachine): ...\n")
+    gitmachine = replace(gitmachine, env={**gitmachine.env, "PYTHONPATH": str(tmp_path)})
     started = gitmachine.json("start", "--session", "s")
     gitmachine("run", "--session", "s", "--", "echo one > file")
+    assert "`gitmachine stop s`" in gitmachine("resume", "s", "--machine", "other:Other", exits=64).stderr
+    assert "use local, docker, e2b" in gitmachine("resume", "s", "--machine", "moon", exits=64).stderr
     init = MachineRecord.load(Layout.of(load(), started["machine"]).record).init.live()
     assert init is not None
     os.kill(init.pid, signal.SIGKILL)
     wait_until(lambda: "lost" in gitmachine("ls").stdout)
-    assert "not restored: processes" in gitmachine("resume", "s").stderr
+    assert "not restored: processes" in gitmachine("resume", "s", "--machine", "other:Other").stderr
+    assert Registry().find("s").provider == "other:Other"
     assert gitmachine("run", "--session", "s", "--", "cat file").stdout == "one\n"
     gitmachine("stop", "s")

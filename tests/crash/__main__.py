@@ -9,7 +9,7 @@ from collections import Counter
 from statistics import median
 
 from tests.crash.faults import faults
-from tests.crash.series import series
+from tests.crash.series import Pace, series
 from tests.crash.trial import Trial
 
 
@@ -18,10 +18,14 @@ def main() -> int:
     parser.add_argument("--instants", type=int, default=200)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--fault", choices=[fault.name for fault in faults()], help="only this one")
+    parser.add_argument("--lanes", type=int, default=2, help="so many sessions at a time")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one crash and its recovery")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)
-    trials, corruption = series(options.instants, seed, tell, only=options.fault)
+    trials, corruption = series(
+        options.instants, seed, tell, only=options.fault, pace=Pace(options.lanes, options.limit)
+    )
     print(summary(trials, corruption))
     return 1 if corruption or any(trial.problems for trial in trials) else 0
 

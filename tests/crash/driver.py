@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import posixpath
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from gitmachine import GitMachine, LocalMachine, MachineState, SessionNotFound, settings
+from gitmachine import ExecutionResult, GitMachine, LocalMachine, MachineState, SessionNotFound, settings
 from gitmachine.errors import GitMachineError, MachineError
 from gitmachine.git.names import session_ref
 from gitmachine.git.vault import Vault
@@ -21,21 +22,47 @@ from tests.crash.script import command
 from tests.support.git_server import TOKEN
 
 
-async def drive(repository: str, session: str, commands: str) -> None:
-    """The commands up to that number, with commits, pushes and pauses between them."""
+async def drive(repository: str, session: str, commands: str, moment: str, at: str) -> None:
+    """The commands up to that number, with commits, pushes and pauses between them.
+
+    At the moment before or in the command `at` it is "held", and goes on at a line on standard input.
+    """
     say("starting 0")
     gm = GitMachine(LocalMachine(), repository, TOKEN, session=session)
     await gm.start()
     say("started 0")
     for number in range(1, int(commands) + 1):
+        here = number == int(at)
+        if here and moment in ("between", "moving"):
+            await held()
         say(f"begun {number}")
-        result = await gm.run(command(number))
+        result = await (running(gm, number) if here and moment == "running" else gm.run(command(number)))
         if result.exit_code != 0:
             raise MachineError(f"command {number} failed: {result}")  # on a full disk, for one
         say(f"finished {number}")
         await between(gm, number)
     await gm.stop()
     say("stopped 0")
+
+
+async def held() -> None:
+    say("held 0")
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+async def running(gm: GitMachine, number: int) -> ExecutionResult:
+    """The command, which has done its work and does not end yet while we are held."""
+    ready = asyncio.Event()
+    waiting = f"{command(number)} && echo ready && until [ -e ../go ]; do sleep 0.02; done"
+    run = asyncio.ensure_future(gm.run(waiting, on_stdout=lambda text: ready.set()))
+    try:
+        await ready.wait()
+        await held()
+        await gm.machine.write_file(f"{posixpath.dirname(gm.path)}/go", "")
+        return await run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
 
 
 async def between(gm: GitMachine, number: int) -> None:

@@ -167,8 +167,8 @@ def kill_tree(pid: int) -> None:
 
 def _family(pid: int) -> Iterator[int]:
     yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
+    with suppress(OSError):  # it ends meanwhile
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
             for child in task.read_text().split():
                 yield from _family(int(child))
 

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from gitmachine import LocalMachine
 from gitmachine.machines.local import leavings
 from tests import leaks
 from tests.crash.faults import DiskFull, Fault, Place, faults, mount_small, unmount
-from tests.crash.script import COMMANDS
-from tests.crash.trial import Instant, Trial, crash, fsck
+from tests.crash.trial import LIMIT_S, Instant, Trial, crash, fsck
 from tests.support.git_server import GitServer
 
 
@@ -51,34 +51,55 @@ def _end_machines(state: Path) -> None:
     asyncio.run(end())
 
 
-def series(
-    instants: int, seed: int, tell: Callable[[Trial], None], *, only: str | None = None, commands: int = COMMANDS
-) -> tuple[list[Trial], list[str]]:
-    """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a series is run."""
 
-    Two at a time, each in a place of its own.
-    """
+    lanes: int = 2
+    """So many sessions at a time, each in a place of its own."""
+    limit_s: float = LIMIT_S
+    """Of one crash and its recovery: whatever takes longer hangs."""
+
+
+def series(
+    instants: int, seed: int, tell: Callable[[Trial], None], *, only: str | None = None, pace: Pace | None = None
+) -> tuple[list[Trial], list[str]]:
+    """Each fault in turn at instants that `seed` decides. The trials, and what git finds wrong with the vaults."""
     chance = random.Random(seed)
     chosen = [fault for fault in faults() if only in (None, fault.name)]
-    plan = [(chosen[n % len(chosen)], Instant.any(chance, commands)) for n in range(instants)]
+    return follow([(chosen[n % len(chosen)], Instant.any(chance)) for n in range(instants)], tell, pace)
+
+
+def follow(
+    plan: list[tuple[Fault, Instant]], tell: Callable[[Trial], None], pace: Pace | None = None
+) -> tuple[list[Trial], list[str]]:
+    """The same, with each fault and its instant given."""
+    pace = pace or Pace()
     small = [item for item in plan if isinstance(item[0], DiskFull)]
     large = [item for item in plan if not isinstance(item[0], DiskFull)]
-    # Those on a small disk take their turn in one of the lanes.
-    half = (len(plan) + 1) // 2 - len(small)
-    lanes = [[(large[: max(half, 0)], False), (small, True)], [(large[max(half, 0) :], False)]]
+    # Those on a small disk are the first lane's, which has the fewer others.
+    others = max(pace.lanes - 1, 1)
+    share = max(len(plan) // pace.lanes - len(small), 0)
+    lanes = [large[:share], *(large[share:][n::others] for n in range(others))]
     with ThreadPoolExecutor(len(lanes)) as pool:
-        done = list(pool.map(lambda lane: [_run(part, tell, small_disk=disk) for part, disk in lane if part], lanes))
-    parts = [part for lane in done for part in lane]
+        running = [pool.submit(_run, lane, small if n == 0 else [], tell, pace) for n, lane in enumerate(lanes)]
+        parts = [part for lane in running for part in lane.result()]
     return [trial for trials, _ in parts for trial in trials], [fault for _, faults in parts for fault in faults]
 
 
 def _run(
-    plan: list[tuple[Fault, Instant]], tell: Callable[[Trial], None], *, small_disk: bool
+    large: list[tuple[Fault, Instant]], small: list[tuple[Fault, Instant]], tell: Callable[[Trial], None], pace: Pace
+) -> list[tuple[list[Trial], list[str]]]:
+    return [_in_place(plan, tell, pace, small_disk=plan is small) for plan in (large, small) if plan]
+
+
+def _in_place(
+    plan: list[tuple[Fault, Instant]], tell: Callable[[Trial], None], pace: Pace, *, small_disk: bool
 ) -> tuple[list[Trial], list[str]]:
     trials = []
     with place(small_disk=small_disk) as here:
         for number, (fault, instant) in enumerate(plan):
-            trial = asyncio.run(crash(here, fault, f"crash-{number}", instant))
+            trial = asyncio.run(crash(here, fault, f"crash-{number}", instant, pace.limit_s))
             tell(trial)
             trials.append(trial)
         return trials, fsck(here)

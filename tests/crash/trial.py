@@ -8,11 +8,14 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
+from gitmachine.git import loose_refs
+from gitmachine.git.turns import turn
 from gitmachine.sessions import Registry
 from gitmachine.settings import Settings
 from tests.crash.faults import Fault, Place, kill_tree
@@ -21,8 +24,13 @@ from tests.support.git_server import git
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 90.0
+_OBJECT_NAME = 38
 _LONGEST_DELAY_S = 0.12
 """Longer than most commands take: then the strike comes at a later one, or between two."""
+
+
+Moment = Literal["between", "running", "moving"]
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,8 @@ class Instant:
     delay_s: float
     commands: int = COMMANDS
     """How many the session runs if nothing keeps it from that."""
+    moment: Moment | None = None
+    """In place of the delay: before the command, while it runs, or while its refs are about to be moved."""
 
     @classmethod
     def any(cls, chance: random.Random, commands: int = COMMANDS) -> Instant:
@@ -59,25 +69,27 @@ class Trial:
         return 1 if self.problems else 0
 
 
-async def crash(place: Place, fault: Fault, session: str, instant: Instant) -> Trial:
+async def crash(place: Place, fault: Fault, session: str, instant: Instant, limit_s: float = LIMIT_S) -> Trial:
     """Runs the scripted session, strikes, recovers; `problems` says what was not as it should be."""
     trial = Trial(fault.name, instant)
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             await _drive(place, fault, session, trial)
             _check(place, session, trial, "the vault after the crash")
             await _recover(place, session, trial)
     except TimeoutError:
-        trial.problems.append(f"not over after {LIMIT_S:g} s")
+        trial.problems.append(f"not over after {limit_s:g} s")
     return trial
 
 
 async def _drive(place: Place, fault: Fault, session: str, trial: Trial) -> None:
-    async with program(place, "drive", session, str(trial.instant.commands)) as driving:
+    instant = trial.instant
+    words = (str(instant.commands), instant.moment or "", str(instant.number))
+    async with program(place, "drive", session, *words) as driving:
         reading = asyncio.ensure_future(_follow(driving, trial))
         try:
-            await _until(driving, reading, trial)
-            fault.strike(place, driving.pid)
+            async with _at(place, driving, reading, trial):
+                fault.strike(place, driving.pid)
             try:
                 await reading
                 await driving.wait()
@@ -91,15 +103,50 @@ async def _drive(place: Place, fault: Fault, session: str, trial: Trial) -> None
         trial.problems.append(f"the driving program fell over: {said[-3000:]}")
 
 
-async def _until(driving: asyncio.subprocess.Process, reading: asyncio.Future[None], trial: Trial) -> None:
-    """Returns at the instant, or earlier when the program has ended."""
-    loop = asyncio.get_running_loop()
-    while trial.begun < trial.instant.number or not trial.ending:
-        if reading.done():
-            return
+@asynccontextmanager
+async def _at(
+    place: Place, driving: asyncio.subprocess.Process, reading: asyncio.Future[None], trial: Trial
+) -> AsyncIterator[None]:
+    """Entered at the instant, or earlier when the program has ended. Held until left, where there is a moment."""
+    if trial.instant.moment is None:
+        await _until(reading, lambda: trial.begun >= trial.instant.number and bool(trial.ending))
+        await asyncio.wait([reading], timeout=trial.instant.delay_s)
+        yield
+        return
+    await _until(reading, lambda: trial.ending == "held 0")
+    if trial.instant.moment == "moving":
+        async with _moving(place, driving, reading):
+            yield
+    else:
+        yield
+        _go_on(driving)
+
+
+@asynccontextmanager
+async def _moving(
+    place: Place, driving: asyncio.subprocess.Process, reading: asyncio.Future[None]
+) -> AsyncIterator[None]:
+    """The command has been run and captured, and the turn to move its refs does not come."""
+    (store,) = place.state.glob("vaults/*/sessions.git")
+    before = _objects(store)
+    async with turn(store / loose_refs.TURN):
+        _go_on(driving)
+        await _until(reading, lambda: _objects(store) != before)
+        yield
+
+
+async def _until(reading: asyncio.Future[None], reached: Callable[[], bool]) -> None:
+    while not reached() and not reading.done():
         await asyncio.wait([reading], timeout=0.001)
-    deadline = loop.time() + trial.instant.delay_s
-    await asyncio.wait([reading], timeout=max(0.0, deadline - loop.time()))
+
+
+def _go_on(driving: asyncio.subprocess.Process) -> None:
+    assert driving.stdin is not None
+    driving.stdin.write(b"\n")
+
+
+def _objects(store: Path) -> set[str]:
+    return {path.name for path in store.glob("objects/??/*") if len(path.name) == _OBJECT_NAME}
 
 
 async def _follow(driving: asyncio.subprocess.Process, trial: Trial) -> None:

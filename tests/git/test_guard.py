@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import importlib
 
 import pytest
 
 from gitmachine.git.guard import Guard
+from gitmachine.git.token_rules import LIBRARY
 from gitmachine.git.vault import Vault
 from tests.support.git_server import Repository
 from tests.support.maker import Maker
@@ -66,6 +68,49 @@ async def test_a_value_that_the_session_was_given_is_withheld(vault: Vault, make
     found = await withheld(vault, maker, {"log.txt": content, "other.txt": "short"})
     assert list(found) == ["log.txt"]
     assert SECRET not in found["log.txt"]
+
+
+# Put together here, so that nobody's search for secrets stops at this file.
+TOKENS = {
+    "aws": "AK" + "IA" + "Q3EGRZ7LP2WV5XNB",
+    "azure": "Account" + "Key=" + "aB3dE5gH7jK9mN1p" * 5 + "qR5tU8w=",
+    "github": "gh" + "p_" + "aB3dE5gH7jK9mN1pQ3sT5vW7xY9zA1bC3dE5",
+    "github_fine_grained": "github"
+    + "_pat_"
+    + "aB3dE5gH7jK9mN1pQ3sT5v"
+    + "_"
+    + "aB3dE5gH7jK9mN1pQ3sT5vW7xY9zA1bC3dE5f"
+    + "G" * 22,
+    "gitlab": "gl" + "pat-" + "aB3dE5gH7jK9mN1pQ3sT",
+    "npm": "//registry.example.com/:_auth" + "Token=npm" + "_aB3dE5gH7jK9mN1p",
+    "pypi": "pypi-" + "AgEIcHlwaS5vcmc" + "aB3dE5gH7jK9" * 7,
+    "slack": "xo" + "xb-" + "123456789012-abcdef3hijkl",
+    "stripe": "sk" + "_live_" + "aB3dE5gH7jK9mN1pQ3sT5vW7",
+    "anthropic": "sk" + "-ant-api03-" + "aB3dE5gH7j" * 9,
+}
+
+
+PLACEHOLDERS = {
+    "github": "gh" + "p_" + "x" * 36,
+    "aws": "AK" + "IAIOSFODNN7EXAMPLE",
+    "npm": "//registry.example.com/:_auth" + "Token=${NPM_TOKEN}",
+}
+
+
+async def test_an_access_token_is_withheld_by_its_form_and_a_placeholder_is_none(vault: Vault, maker: Maker) -> None:
+    files = {f"{kind}.py": f'login("{token}")\n' for kind, token in TOKENS.items()}
+    fine = {f"{kind}.md": f"login with {token}\n" for kind, token in PLACEHOLDERS.items()}
+    assert await withheld(vault, maker, {**files, **fine}) == dict.fromkeys(files, "it contains an access token")
+
+
+def test_the_forms_of_tokens_are_those_of_detect_secrets() -> None:
+    for rule in LIBRARY:
+        module = importlib.import_module(f"detect_secrets.plugins.{rule.module}")
+        (detector,) = [
+            kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__
+        ]
+        theirs = {pattern.pattern for pattern in vars(detector)["denylist"]}
+        assert set(rule.patterns) <= theirs, rule.module
 
 
 async def test_what_only_talks_about_keys_is_fine(vault: Vault, maker: Maker) -> None:

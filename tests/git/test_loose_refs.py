@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from gitmachine.git import loose_refs
+from gitmachine.git.turns import turn
 from gitmachine.git.vault import Vault
 from gitmachine.types import GitIdentity
 from tests.support.git_server import git
@@ -52,13 +58,21 @@ async def test_a_branch_that_makes_room_for_another_is_gits_affair_and_works(vau
     assert list(await vault.refs(PREFIX)) == [f"{PREFIX}heads/a"]
 
 
-def test_a_lock_that_somebody_holds_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "refs").mkdir()
-    (tmp_path / "objects" / "11").mkdir(parents=True)
-    (tmp_path / "objects" / "11" / ("1" * 38)).touch()
-    (tmp_path / "refs" / "b.lock").touch()
-    assert not loose_refs.move(tmp_path, {"refs/a": "1" * 40, "refs/b": "1" * 40}, durable=False)
-    assert sorted(entry.name for entry in (tmp_path / "refs").iterdir()) == ["b.lock"]
+async def test_the_lock_of_a_git_that_a_person_runs_is_waited_for(vault: Vault) -> None:
+    sha = await _head(vault)
+    await vault.update_refs({f"{PREFIX}tip": sha})
+    holding = await asyncio.create_subprocess_exec(
+        "git", "--git-dir", str(vault.store), "update-ref", "--stdin",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert holding.stdin is not None
+    assert holding.stdout is not None
+    holding.stdin.write(f"start\nupdate {PREFIX}tip {await vault.tree_of(sha)}\nprepare\n".encode())
+    assert [await holding.stdout.readline() for _ in range(2)] == [b"start: ok\n", b"prepare: ok\n"]
+    moving = asyncio.ensure_future(vault.update_refs({f"{PREFIX}tip": sha, f"{PREFIX}base": sha}))
+    await holding.communicate(b"commit\n")
+    await moving
+    assert seen_by_git(vault) == {f"{PREFIX}tip": sha, f"{PREFIX}base": sha}
 
 
 async def test_movers_at_once_leave_one_of_their_values(vault: Vault) -> None:
@@ -83,16 +97,51 @@ async def test_the_lock_that_a_killed_mover_left_is_in_nobodys_way(vault: Vault)
     assert not lock.exists()
 
 
-async def test_the_lock_that_a_killed_git_left_is_in_nobodys_way_after_a_while(vault: Vault) -> None:
+async def test_the_locks_that_a_killed_git_left_are_no_refs_and_in_nobodys_way(vault: Vault) -> None:
     sha = await _head(vault)
-    await vault.update_refs({f"{PREFIX}tip": sha})
-    lock = vault.store / f"{PREFIX}tip.lock"
-    lock.touch()
-    os.utime(lock, (0, 0))
-    await vault.update_refs({f"{PREFIX}tip": None})
-    assert await vault.refs(PREFIX) == {}
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.touch()
-    os.utime(lock, (0, 0))
-    await vault.update_refs({f"{PREFIX}tip": sha})
-    assert await vault.refs(PREFIX) == {f"{PREFIX}tip": sha}
+    await vault.update_refs({f"{PREFIX}heads/work": sha, f"{PREFIX}tip": sha})
+    left = [f"{PREFIX}heads/work.lock", f"{PREFIX}tip.lock", "packed-refs.lock", "packed-refs.new"]
+    for name in left:
+        (vault.store / name).write_text(f"{sha}\n")
+    # `work.lock` is no name that git allows a branch; a name that merely has those letters is one.
+    await vault.update_refs({f"{PREFIX}heads/padlock": sha})
+    assert await vault.refs(PREFIX) == {f"{PREFIX}{name}": sha for name in ("heads/work", "heads/padlock", "tip")}
+    await vault.update_refs({f"{PREFIX}heads/work": None, f"{PREFIX}tip": await vault.tree_of(sha)})
+    assert seen_by_git(vault) == await vault.refs(PREFIX)
+    assert not [name for name in left if (vault.store / name).exists()]
+
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from gitmachine.git.turns import turn
+
+async def main():
+    async with turn(Path(sys.argv[1])) as git:
+        await git.run("-c", f"alias.hold=!exec cat {sys.argv[2]}", "hold", git_dir=None)
+
+asyncio.run(main())
+"""
+
+
+async def test_the_git_of_a_killed_program_keeps_its_turn_until_it_ends(tmp_path: Path) -> None:
+    path, pipe = tmp_path / loose_refs.TURN, tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, str(path), str(pipe))
+    async with asyncio.timeout(20):
+        while (writer := _writer(pipe)) is None:  # git is not there yet
+            await asyncio.sleep(0.01)
+        program.kill()
+        await program.wait()
+        with path.open("ab") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(writer)
+        async with turn(path):
+            pass
+
+
+def _writer(pipe: Path) -> int | None:
+    """Opens the pipe when somebody reads it."""
+    with suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return None

@@ -13,7 +13,7 @@ import pytest
 from gitmachine import settings
 from gitmachine.errors import ConfigurationError, RemoteUnreachable, RepositoryError, VaultError
 from gitmachine.git.remote import parse_remote
-from gitmachine.git.vault import Vault
+from gitmachine.git.vault import Vault, vault_name
 from gitmachine.types import GitIdentity
 from tests.git.conftest import OpenVault
 from tests.support.git_server import TOKEN, GitServer, Repository, git
@@ -327,3 +327,27 @@ async def test_ten_processes_receive_at_once(vault: Vault, maker: Maker, project
     assert all(refs[ref] == tip for _, ref, tip in jobs)
     assert len(refs) == 60
     assert not list((vault.store / "objects").glob("tmp_objdir*"))
+
+
+async def test_a_fetch_gets_past_the_locks_that_a_killed_one_left(vault: Vault, project: Repository) -> None:
+    project.commit("gone", {"a": "a"})
+    await vault.fetch()
+    project.git("update-ref", "-d", "refs/heads/gone")
+    git("pack-refs", "--all", cwd=vault.upstream)
+    new = project.commit("main", {"d": "d"})
+    left = [vault.upstream / name for name in ("refs/heads/main.lock", "packed-refs.lock", "packed-refs.new")]
+    for lock in left:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        os.utime(lock, (0, 0))
+    assert dict((await vault.fetch()).heads) == {"main": new}
+    assert not [lock for lock in left if lock.exists()]
+
+
+async def test_a_vault_whose_making_was_killed_is_made(project: Repository, open_vault: OpenVault) -> None:
+    path = settings.load().vaults / vault_name(parse_remote(project.url, TOKEN))
+    for name in ("upstream.git", "sessions.git"):
+        (path / name).mkdir(parents=True)
+        for lock in ("config.lock", "HEAD.lock"):
+            (path / name / lock).touch()
+    assert (await (await open_vault(project)).fetch()).default_branch == "main"

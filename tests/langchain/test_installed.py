@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from tests.test_packaging import _applies, _copy, _python, environment, requirements, wheel
+from tests.test_packaging import PROJECT, _applies, _copy, _python, environment, requirements, wheel
 
 __all__ = ["environment", "requirements", "wheel"]
 
-CONSUMER = """
-from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware
-from langchain_core.language_models import BaseChatModel
-from langchain_core.tools import BaseTool
-
-from gitmachine import GitMachine, LocalMachine
-from gitmachine.sync import GitMachine as SyncGitMachine
-from langchain_gitmachine import (
-    GitMachineMiddleware, GitMachineSandbox, GitMachineToolkit, ToolLimits, gitmachine_backend, names,
-)
-
-
-async def agent(model: BaseChatModel) -> None:
-    async with GitMachine(LocalMachine(), session="a") as gm:
-        toolkit = GitMachineToolkit(machine=gm, limits=ToolLimits(timeout=5))
-        tools: list[BaseTool] = toolkit.get_tools(exclude=[names.PUSH])
-        create_agent(model, tools, middleware=[HumanInTheLoopMiddleware(interrupt_on={names.PUSH: True})])
-        gitmachine_backend(gm)
-
-
-def plain(model: BaseChatModel) -> str:
-    with GitMachineMiddleware(LocalMachine, "https://example.com/a.git", idle_timeout=60) as sessions:
-        create_agent(model, middleware=[sessions])
-    with SyncGitMachine(LocalMachine(), timeout=3) as gm:
-        sha: str | None = gm.commit("message")
-        code: int = gm.run("true", timeout=1).exit_code
-        return f"{sha}{code}{gm.diff(stat=True)}{GitMachineSandbox(gm).id}"
-"""
-
-
+CONSUMER = Path(__file__).with_name("consumer.py")
 NOT_OURS = "[mypy-langchain.*,langchain_core.*,langgraph.*,deepagents.*]\nfollow_imports = skip\n"
 """Reading all of LangChain would take a minute; with its own types the tests themselves are checked."""
 
@@ -93,10 +68,19 @@ def test_with_the_extras_every_name_is_there(with_extras: Path) -> None:
     assert "gitmachine_backend" in said
 
 
-def test_a_users_program_passes_a_strict_type_check(with_extras: Path, tmp_path: Path) -> None:
-    (tmp_path / "consumer.py").write_text(CONSUMER)
+def test_a_users_program_passes_strict_type_checks(with_extras: Path, tmp_path: Path) -> None:
+    """By mypy and by pyright, against the wheel; `make check` does it against the checkout."""
+    shutil.copy(CONSUMER, tmp_path)
     python = str(with_extras / "bin/python")
     (tmp_path / "mypy.ini").write_text(f"[mypy]\nstrict = true\npython_executable = {python}\n{NOT_OURS}")
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "consumer.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["pyright"]
+    strict = {name: value for name, value in settings.items() if not name.startswith("venv")}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({**strict, "include": ["consumer.py"]}))
+    checks = [
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "consumer.py"],
+        [sys.executable, "-m", "pyright", "--pythonpath", python],
+    ]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
+    with ThreadPoolExecutor() as side_by_side:
+        for done in side_by_side.map(run, checks):
+            assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ from mcp.client.client import Client
 import gitmachine_mcp
 from gitmachine_mcp import Options, build_server
 from gitmachine_mcp.cli import parser
-from tests.mcp.conftest import COMMAND, on_stdio, refused
+from tests.mcp.conftest import COMMAND, on_stdio, refused, text
 from tests.mcp.schemas import KEPT, current
 from tests.support.git_server import Repository
 
@@ -56,11 +56,26 @@ async def test_a_read_only_server_has_only_the_tools_that_look(project: Reposito
         assert "read-only" in await refused(client, "files", op="write", path="x", content="x")
 
 
+@pytest.mark.usefixtures("state")
+async def test_a_credential_in_the_address_of_the_preset_repository_is_not_told(project: Repository) -> None:
+    preset = project.url.replace("://", "://alice:an-inline-secret@")
+    async with Client(build_server(Options(repo=preset))) as client:
+        told = [str(await client.call_tool("status", {})), str(await client.call_tool("run", {"command": "true"}))]
+        told += [str(await client.call_tool("status", {})), str(await client.call_tool("start", {"repo": "/etc"}))]
+        told.append(str(await client.call_tool("stop", {})))
+    assert project.url in told[0]
+    assert "an-inline-secret" not in "".join(told)
+
+
 async def test_a_path_of_the_host_is_refused_unless_the_operator_named_it(
     environment: dict[str, str], project: Repository
 ) -> None:
     async with on_stdio(environment, "--max-sessions", "1", "--repo", project.url) as client:
+        assert project.url in text(await client.call_tool("status", {}))
         assert "--allow-repo" in await refused(client, "start", repo=str(project.path))
+        wrong = await refused(client, "run")
+        assert "Field required" in wrong
+        assert "http" not in wrong
         assert not (await client.call_tool("start", {})).is_error
         assert "which is the limit" in await refused(client, "start")
         assert not (await client.call_tool("stop", {})).is_error
@@ -76,6 +91,13 @@ def test_what_is_shipped_names_the_same_command_and_version() -> None:
     listed = [tool["name"] for tool in manifest["tools"]]
     assert listed == ["start", "run", "logs", "interrupt", "files", "status", "diff", "commit", "push", "pull",
                       "rewind", "fork", "pause", "resume", "stop"]  # fmt: skip
+    # Clients of the registry append the distribution to uvx's arguments, and uvx starts what is called like it.
+    arguments = [
+        word for given in server["packages"][0]["runtimeArguments"] for word in (given["name"], given["value"])
+    ]
+    assert arguments == ["--with", *project["optional-dependencies"]["mcp"]]
+    assert project["scripts"][project["name"]] == project["scripts"]["gitmachine-mcp"]
+    assert len(server["description"]) <= 100
     variables = {variable["name"] for variable in server["packages"][0]["environmentVariables"]}
     assert variables <= {"GITMACHINE_TOKEN", "GITMACHINE_HOME", "GITMACHINE_MCP_REPO", "GITMACHINE_MCP_MACHINE"}
 

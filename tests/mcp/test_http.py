@@ -1,4 +1,4 @@
-"""The server over HTTP: who is let in, whose sessions are whose, what a broken connection ends."""
+"""The server over HTTP: who is let in, whose sessions are whose."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.shared.exceptions import MCPError
 
-from tests.mcp.conftest import COMMAND, ERAS, LIMIT_S, HttpServer, ok, over_http, refused, until
-from tests.mcp.test_process import EXIT_LIMIT_S, _sleeping, running_machines
+from tests.mcp.conftest import COMMAND, LIMIT_S, HttpServer, ok, over_http, refused
+from tests.mcp.test_process import EXIT_LIMIT_S, running_machines
 from tests.support.git_server import Repository
 
 ALICE, BOB = "alice-token-0123456789", "bob-token-0123456789-x"
@@ -136,22 +136,6 @@ async def test_only_repositories_that_the_operator_allows(
         assert "does not work on" in await refused(alice, "start", repo=project.url)
         assert "does not work on" in await refused(alice, "start", repo="/etc")
         assert "remote helper" in await refused(alice, "start", repo="ext::sh -c id")
-
-
-@pytest.mark.parametrize("era", ERAS)
-async def test_a_client_that_goes_away_takes_its_command_along(
-    era: str, environment: dict[str, str], tokens: str, project: Repository
-) -> None:
-    """Over HTTP the old protocol has no sign for a lost client but a cancellation; the new one has the connection."""
-    async with over_http(environment, "--token-file", tokens, "--repo", project.url) as server:
-        async with caller(server, ALICE, era) as alice:
-            await ok(alice, "run", command="true")
-            call = asyncio.create_task(alice.call_tool("run", {"command": "sleep 1000 & sleep 1000"}))
-            await until(lambda: _sleeping(environment) == 2)
-            call.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await call
-        await until(lambda: _sleeping(environment) == 0)
 
 
 async def test_sigterm_makes_the_work_safe(environment: dict[str, str], tokens: str, project: Repository) -> None:

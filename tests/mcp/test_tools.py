@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
+from gitmachine import GitMachine, Registry
 from gitmachine_mcp import Options, build_server
 from gitmachine_mcp.limits import MAX_CHARS
 from tests.mcp.conftest import ERAS, held, ok, refused, text
@@ -88,7 +90,9 @@ async def test_an_error_says_what_to_call_next(client: Client) -> None:
     assert "`start`" in await refused(client, "run", command="true", session="gm_nonsense")
     assert "op `list`" in await refused(client, "files", op="read", path="nowhere.txt")
     assert "leads out of the checkout" in await refused(client, "files", op="read", path="../../etc/passwd")
-    assert "times, not once" in await refused(client, "files", op="edit", path="calc.py", old="a", new="z")
+    ambiguous = await refused(client, "files", op="edit", path="calc.py", old="a", new="z")
+    assert "times, not once" in ambiguous
+    assert "`files`" in ambiguous
     assert "no command" in await refused(client, "logs", command_id="cmd_nonsense")
     assert "Traceback" not in await refused(client, "diff", base="no-such-branch")
 
@@ -160,6 +164,20 @@ async def test_progress_comes_while_the_command_runs(client: Client) -> None:
     assert "step 1" in (heard[0][1] or "")
 
 
+@pytest.mark.parametrize("client", ERAS[:1], indirect=True)
+async def test_a_command_that_says_nothing_is_heard_of_all_the_same(client: Client) -> None:
+    """Clients give up what they do not hear of; the longest silence that is allowed is 10 seconds."""
+    heard: list[float] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(progress)
+
+    command = "read -t 9 <> <(:)"
+    await client.call_tool("run", {"command": command}, progress_callback=hear)
+    assert [True for progress in heard if progress > 3]
+    assert all(later - earlier < 8 for earlier, later in itertools.pairwise([0, *heard, 9]))
+
+
 async def test_a_command_that_takes_too_long_is_handed_over_and_followed(client: Client) -> None:
     ran = await ok(client, "run", command="echo first; while [ ! -e go ]; do sleep 0.05; done; echo last", wait_s=0.5)
     assert (ran["state"], ran["exit_code"], ran["output"]) == ("running", None, "first\n")
@@ -212,6 +230,21 @@ async def test_cancelling_a_call_kills_the_command_with_its_children(client: Cli
     with pytest.raises(asyncio.CancelledError):
         await call
     assert (await ok(client, "run", command=wait.format("eq 0")))["exit_code"] == 0
+
+
+async def test_the_history_names_the_door_and_the_call(client: Client) -> None:
+    await ok(client, "run", command="echo 1 > one.txt")
+    await ok(client, "run", command="exit 2")
+    ran = await ok(client, "run", command="true", wait_s=0)
+    await ok(client, "logs", command_id=ran["command_id"], wait_s=20)
+    (record,) = Registry().records()
+    gm = await GitMachine.reopen(record.id)
+    entries = [entry for entry in await gm.history() if entry.kind != "start"]
+    await gm.detach()
+    assert {entry.actor for entry in entries} == {"mcp"}
+    calls = [entry.call for entry in entries]
+    assert None not in calls
+    assert len(set(calls)) == len(entries) >= 2
 
 
 async def test_files_are_listed_and_read_by_ranges(client: Client) -> None:

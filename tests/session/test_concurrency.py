@@ -64,13 +64,15 @@ async def test_a_diff_does_not_wait_for_a_running_command(session: Opener) -> No
         assert (await running).exit_code == 0
 
 
-async def test_who_waits_too_long_for_his_turn_is_told_so(session: Opener) -> None:
-    gm = await session(lock_timeout=0.2)
+async def test_who_waits_too_long_for_his_turn_is_told_so(session: Opener, project: Repository) -> None:
+    gm = await session()
+    # Of the two only this one is in a hurry: the commands wait for one another's captures, too.
+    hurried = await GitMachine.connect(gm.machine, project.url, TOKEN, session="fix-1", lock_timeout=0.2)
     await gm.run("mkfifo ../gate")
     running = asyncio.create_task(gm.run("echo > started.txt; cat ../gate"))
     await started(gm)
     with pytest.raises(SessionBusy, match=r"within 0\.2 s"):
-        await gm.commit()
+        await hurried.commit()
     await gm.run("echo > ../gate")
     await running
     assert await gm.commit() is not None

@@ -112,6 +112,7 @@ async def test_a_fork_that_cannot_start_leaves_nothing(session: Opener, forks: l
 
     gm = await session()
     vault = settings.load().vaults / gm.record.vault / "sessions.git"
+    await gm.status()  # after which its own refs are all there
     before = git("for-each-ref", cwd=vault)
     with pytest.raises(OSError, match="no more room"):
         await gm.forks("try", 3, machine=make)

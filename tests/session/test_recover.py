@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +17,16 @@ from gitmachine import GitMachine, GitMachineError, LocalMachine, MachineError, 
 from gitmachine.machines.local.layout import Layout
 from gitmachine.machines.local.record import MachineRecord
 from gitmachine.settings import load
+from tests import leaks
 from tests.providers.plain import PlainMachine
-from tests.session.conftest import Opener, out
+from tests.session.conftest import MachineMaker, Opener, out
 from tests.support.git_server import TOKEN, GitServer, Repository
+
+
+@pytest.fixture
+def make_machine() -> MachineMaker:
+    """Every test here says which machines it is about: none is to be run once for each kind."""
+    return LocalMachine
 
 
 @pytest.fixture
@@ -171,3 +180,73 @@ async def test_a_live_machine_is_taken_up_and_the_new_one_not_used(session: Open
     with pytest.raises(MachineError):
         await GitMachine.reopen("fix-1", TOKEN)
     reopened.append(await GitMachine.reopen("fix-1", TOKEN, machine=unused))
+
+
+async def test_stashes_come_back_in_their_order_and_what_cannot_is_named(
+    session: Opener, reopened: list[GitMachine]
+) -> None:
+    gm = await session(machine=LocalMachine())
+    await gm.run("echo 1 >> README.md; git stash -q -m first; echo 2 > new; git add new; echo 3 >> README.md")
+    await gm.run("git stash -q --include-untracked -m second; git checkout -q --detach; git commit -qm d --allow-empty")
+    shown = "git stash list; git stash show --include-untracked --name-only 0; git stash show -p 1"
+    before = await out(gm, shown)
+    head = await out(gm, "git rev-parse --short=12 HEAD")
+    await kill(gm)
+    reopened.append(again := await GitMachine.reopen("fix-1", TOKEN, machine=LocalMachine()))
+    assert await out(again, shown) == before
+    assert await out(again, "git stash pop -q --index; git status --short; git stash list") == (
+        " M README.md\nA  new\nstash@{0}: On fix-1: first"
+    )
+    lost = (await recovered(again))["not_restored"]
+    assert any(text.startswith(f"the checkout of {head}") for text in lost)  # type: ignore[attr-defined]
+    assert not any(text.startswith("the stash") for text in lost)  # type: ignore[attr-defined]
+
+
+async def test_what_on_start_did_outside_of_the_checkout_is_done_again(
+    session: Opener, reopened: list[GitMachine]
+) -> None:
+    async def set_up(gm: GitMachine) -> None:
+        await gm.run("mkdir ../tools && cp README.md ../tools/; echo made > setup.txt")
+        await gm.run("pwd > ../../tools/where", cwd="src", env={"OF_ITS_OWN": "1"})
+        await gm.run(f"echo {TOKEN} > ../tools/login")
+
+    gm = await session(machine=LocalMachine(), on_start=set_up)
+    await gm.run("echo changed > setup.txt")
+    await kill(gm)
+    reopened.append(again := await GitMachine.reopen("fix-1", TOKEN, machine=LocalMachine()))
+    assert await out(again, "ls ../tools; cat ../tools/where setup.txt") == (
+        f"README.md\nwhere\n{again.path}/src\nchanged"
+    )
+    (event,) = [event.data() for event in await again.events() if event.name == "replayed"]
+    assert event["commands"] == [
+        {"number": 1, "exit_code": 0, "was": 0},
+        {"number": 2, "exit_code": 0, "was": 0, "without": ["OF_ITS_OWN"]},
+    ]
+    assert (event["skipped"], event["put_back"]) == ([3], ["setup.txt"])
+    assert [entry.stage for entry in await again.history()][:3] == ["on_start"] * 3
+    assert (await again.verify()).ok
+    await kill(again)
+    reopened.append(third := await GitMachine.reopen("fix-1", TOKEN, machine=LocalMachine(), replay=False))
+    assert await out(third, "ls -d ../tools || cat setup.txt") == "changed"
+
+
+async def test_a_host_that_was_given_the_state_directory_goes_on(
+    session: Opener, reopened: list[GitMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gm = await session(machine=LocalMachine())
+    await gm.run("echo loose > b")
+    await gm.detach()
+    elsewhere = Path(tempfile.mkdtemp(prefix="state-"))
+    elsewhere.chmod(0o711)
+    try:
+        for part in ("vaults", "sessions"):
+            shutil.copytree(load().state_dir / part, elsewhere / part, symlinks=True)
+        with monkeypatch.context() as other_host:
+            other_host.setenv("GITMACHINE_HOME", str(elsewhere))
+            again = await GitMachine.reopen("fix-1", TOKEN, machine=LocalMachine())
+            assert await out(again, "cat b") == "loose"
+            assert (await recovered(again))["captured"] is False
+            assert (await again.stop()).where == "remote"
+            await asyncio.to_thread(leaks.wait_for_builders, elsewhere)
+    finally:
+        await asyncio.to_thread(leaks.remove_tree, elsewhere)

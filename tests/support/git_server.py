@@ -10,6 +10,7 @@ import base64
 import gzip
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -120,6 +121,7 @@ class GitServer:
         self.port = 0
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
+        self._reserved: socket.socket | None = None
 
     def __enter__(self) -> GitServer:
         self.start()
@@ -127,6 +129,8 @@ class GitServer:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+        if self._reserved is not None:
+            self._reserved.close()
 
     @property
     def base_url(self) -> str:
@@ -134,9 +138,14 @@ class GitServer:
 
     def start(self) -> None:
         """Also after `stop`, on the same port."""
+        if self._reserved is None:
+            # Bound and never listening: connections are refused in an outage, and nobody else is given the port.
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.bind(("127.0.0.1", 0))
+            self.port = self._reserved.getsockname()[1]
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.owner = self
-        self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 

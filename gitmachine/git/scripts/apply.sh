@@ -1,5 +1,5 @@
-# Makes the commit $GM_COMMIT (raw, base64) in the repository at $GM_REPO and moves the branch $GM_BRANCH from
-# $GM_OLD (empty: the branch is new) to it, $GM_NEW. When that branch is checked out, standard input, as
+# Puts the commit $GM_NEW, which comes in $GM_MADE (a pack, base64), into the repository at $GM_REPO and moves the branch $GM_BRANCH from
+# $GM_OLD (empty: the branch is new) to it. When that branch is checked out, standard input, as
 # `update-index -z --index-info` reads it, is put into the index; everything else in the index stays as it is.
 set -eu
 unset GIT_DIR GIT_WORK_TREE
@@ -9,8 +9,7 @@ if [ -n "$GM_PACK" ]; then
     git unpack-objects -q < "$GM_PACK"
     rm -f -- "$GM_PACK"
 fi
-made=$(printf %s "$GM_COMMIT" | base64 -d | git hash-object -t commit -w --stdin)
-[ "$made" = "$GM_NEW" ]
+printf %s "$GM_MADE" | base64 -d | git unpack-objects -q
 git update-ref -m "$GM_REASON" "refs/heads/$GM_BRANCH" "$GM_NEW" "$GM_OLD"
 read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ]
 [ "$head" = "ref: refs/heads/$GM_BRANCH" ] || exit 0

@@ -1,7 +1,13 @@
 # Brings the working tree $GM_WORK_TREE into the git directory $GM_GIT_DIR, which is not the repository's own,
-# and says which tree it is. Nothing in the working tree is written or run. $GM_HAVE is a tree that the host has.
+# and says which tree it is. Nothing in the working tree is written or run. $GM_HAVE is a tree that the host has,
+# $GM_BASES are others that it has and that are surely here, the nearest first.
 # Answers, a line each: "tree SHA", then "nested BASE64" when there are repositories inside the repository (the
-# raw difference to $GM_HAVE), else "pack BASE64" or "packfile PATH"; "trouble BASE64" for what git said.
+# raw difference to what the host has), else "pack BASE64" or "packfile PATH"; "trouble BASE64" for what git said.
+#
+# gm.index says what the index is known to hold: the name of a tree, or a mark of the host's; nothing while it is
+# being changed. $GM_MARK is what the host has seen there when $GM_HAVE was in it. Then, and when no more than
+# $GM_FEW files have changed, the answer is "few", an "entry MODE SHA 0 PATH" or "gone PATH" each and "blobs
+# BASE64", the new objects' files one behind another; the host makes the tree, and $GM_NEXT is the mark for it.
 set -u
 umask 077
 export GIT_DIR="$GM_GIT_DIR" GIT_WORK_TREE="$GM_WORK_TREE"
@@ -13,17 +19,32 @@ prepare() {
     printf %s "$GM_ALTERNATES" > "$GIT_DIR/objects/info/alternates"
     # Just after a checkout of our own the repository's index knows the state of every file: reading 20,000 files
     # again would only find the same.
-    if [ "${GM_ADOPT_INDEX:-}" = yes ]; then cp -p "$GM_WORK_TREE/.git/index" "$GIT_DIR/index" 2> /dev/null; fi
-    :
+    if [ "${GM_ADOPT_INDEX:-}" = yes ]; then
+        cp -p "$GM_WORK_TREE/.git/index" "$GIT_DIR/index" 2> /dev/null
+        : > "$GIT_DIR/gm.fresh"
+    fi
+}
+
+# Files that were written in the same second as the index are added again, and git writes an object again that it can
+# only read elsewhere. Sessions share what they have in common.
+forget_copies() {
+    rm -f "$GIT_DIR/gm.fresh"
+    git prune-packed -q 2> /dev/null
 }
 
 # Leaves what was added or removed in $added; nothing there means that the tree is the same as the last time.
+# What the index held before is in $before, which nobody knows from now on until it is written again: an added file
+# whose record was lost in a crash would otherwise be missed for ever.
 add() {
+    before=
+    [ -f "$GIT_DIR/gm.index" ] && read -r before < "$GIT_DIR/gm.index"
+    : > "$GIT_DIR/gm.index"
     [ -e "$GIT_DIR/index.lock" ] && rm -f "$GIT_DIR/index.lock"
     if added=$(git add -A -v --ignore-errors . 2> "$GIT_DIR/gm.trouble"); then return; fi
     # The index of an earlier, interrupted capture may be broken; it is only a cache.
     if ! git ls-files > /dev/null 2>&1; then
         rm -f "$GIT_DIR/index"
+        before=
         added=all
         git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble" && return
     fi
@@ -42,25 +63,80 @@ only_unreadable() {
 
 # What the host has cannot always be found here: the repository's own objects may have been deleted.
 difference() {
-    have=$GM_HAVE
-    git cat-file -e "$have^{tree}" 2> /dev/null || have=4b825dc642cb6eb9a060e54bf8d69288fbee4904
+    for have in $GM_HAVE $GM_BASES 4b825dc642cb6eb9a060e54bf8d69288fbee4904; do
+        git cat-file -e "$have^{tree}" 2> /dev/null && break
+    done
     git diff-tree -r -t --no-renames --raw "$@" "$have" "$tree"
 }
 
 write_tree() {
-    if [ -z "$added" ] && [ -f "$GIT_DIR/gm.tree" ]; then read -r tree < "$GIT_DIR/gm.tree" && return; fi
+    if [ -z "$added" ]; then
+        case $before in
+            '') ;;
+            "$GM_MARK") tree=$GM_HAVE && echo "$before" > "$GIT_DIR/gm.index" && return ;;
+            *[!0-9a-f]*) ;;
+            *) tree=$before && echo "$before" > "$GIT_DIR/gm.index" && return ;;
+        esac
+    fi
     if ! tree=$(git write-tree 2> /dev/null); then
         rm -f "$GIT_DIR/index" "$GIT_DIR/objects/info/alternates"
         add
         tree=$(git write-tree) || exit 70
     fi
-    echo "$tree" > "$GIT_DIR/gm.tree"
+    echo "$tree" > "$GIT_DIR/gm.index"
+}
+
+# Fails, with nothing said, when the host could not make the tree by itself.
+answer_few() {
+    [ -n "$GM_FEW" ] && [ -n "$added" ] && [ "$before" = "$GM_MARK" ] && [ ! -s "$GIT_DIR/gm.trouble" ] || return 1
+    [ "${#added}" -le 8000 ] || return 1
+    set -f
+    IFS='
+'
+    set -- $added
+    [ "$#" -le "$GM_FEW" ] || return 1
+    kept=
+    gone=
+    for line; do
+        name=${line#*\'}
+        name=${name%\'}
+        case $name in *[!A-Za-z0-9._/+=@,\ -]* | */) return 1 ;; esac
+        case $line in
+            "add '$name'") kept="$kept$name$IFS" ;;
+            "remove '$name'") gone="$gone$name$IFS" ;;
+            *) return 1 ;;
+        esac
+    done
+    set -- $kept
+    count=$#
+    entries=
+    [ "$count" = 0 ] || entries=$(GIT_LITERAL_PATHSPECS=1 git ls-files -s -- "$@") || return 1
+    set -- $entries
+    [ "$#" = "$count" ] || return 1
+    files=
+    for entry; do
+        sha=${entry#* }
+        sha=${sha%% *}
+        file="$GIT_DIR/objects/${sha%"${sha#??}"}/${sha#??}"
+        [ -f "$file" ] && files="$files$file$IFS"
+    done
+    echo few
+    [ -z "$entries" ] || printf 'entry %s\n' $entries
+    [ -z "$gone" ] || printf 'gone %s\n' $gone
+    if [ -n "$files" ]; then
+        printf 'blobs '
+        head -q -c "$GM_BLOB_BYTES" $files | base64 -w 0
+        echo
+    fi
+    echo "$GM_NEXT" > "$GIT_DIR/gm.index"
 }
 
 answer_pack() {
-    printf '%s\n^%s\n' "$tree" "$GM_HAVE" | git pack-objects -q --revs --thin --delta-base-offset --stdout \
-        > "$GIT_DIR/gm.pack" 2> /dev/null ||
-        echo "$tree" | git pack-objects -q --revs --stdout > "$GIT_DIR/gm.pack" || exit 71
+    for have in $GM_HAVE $GM_BASES ''; do
+        printf '%s\n%s\n' "$tree" "${have:+^$have}" | git pack-objects -q --revs --thin --delta-base-offset \
+            --stdout > "$GIT_DIR/gm.pack" 2> /dev/null && break
+        [ -n "$have" ] || exit 71
+    done
     if [ "$(wc -c < "$GIT_DIR/gm.pack")" -le "$GM_INLINE_BYTES" ]; then
         printf 'pack '
         base64 -w 0 < "$GIT_DIR/gm.pack"
@@ -79,11 +155,15 @@ answer_trouble() {
 }
 
 case "$GM_STEP" in
+    prepare) # before anybody else has touched the working tree
+        prepare
+        if [ -f "$GIT_DIR/index" ]; then echo "$GM_NEXT" > "$GIT_DIR/gm.index"; fi
+        ;;
     tree)
         [ -f "$GIT_DIR/config" ] || prepare
+        [ -f "$GIT_DIR/gm.fresh" ] && trap forget_copies EXIT
         add
-        # An added file whose record was lost in a crash would otherwise be missed for ever.
-        [ -n "$added" ] && rm -f "$GIT_DIR/gm.tree"
+        (answer_few) && exit 0
         write_tree
         echo "tree $tree"
         answer_trouble

@@ -13,6 +13,9 @@ from langchain_gitmachine.streams import EventCursor
 
 T = TypeVar("T")
 
+DOOR = "langchain"
+"""What the session's history calls a command that came from here."""
+
 
 class Reach:
     """Carries calls to the loop on which a session lives.

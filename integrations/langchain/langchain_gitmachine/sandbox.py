@@ -22,8 +22,9 @@ from deepagents.backends.protocol import (
 from deepagents.backends.sandbox import BaseSandbox
 
 from gitmachine import ExecuteOptions, ExecutionResult, GitMachine, GitMachineError, sync
+from gitmachine.actor import acting
 from langchain_gitmachine import full_output, render
-from langchain_gitmachine.reach import Reach
+from langchain_gitmachine.reach import DOOR, Reach
 from langchain_gitmachine.tools import ToolLimits
 from langchain_gitmachine.transfer import download, upload
 from langchain_gitmachine.verbs import make_durable
@@ -106,7 +107,7 @@ class GitMachineSandbox(BaseSandbox):
 
     async def _execute(self, gm: GitMachine, command: str, timeout: int | None) -> ExecuteResponse:
         try:
-            result = await gm.run(command, timeout=self._limits.bound(timeout, gm.timeout))
+            result = await self._run(gm, command, timeout)
         except GitMachineError as error:  # for the model to read; raised, it would end the agent's run
             return ExecuteResponse(output=f"{type(error).__name__}: {error}", exit_code=None)
         return ExecuteResponse(output=_both(result), exit_code=result.exit_code, truncated=result.truncated)
@@ -117,7 +118,8 @@ class GitMachineSandbox(BaseSandbox):
         from deepagents.backends.protocol import ExecuteOffloadResult  # not in the first versions of 0.7
 
         try:
-            result = await gm.run(command, timeout=self._limits.bound(timeout, gm.timeout))
+            # The one sign of the tool call that deepagents gives: it names the file after it.
+            result = await self._run(gm, command, timeout, posixpath.basename(capture_path))
         except GitMachineError as error:
             refused = ExecuteResponse(output=f"{type(error).__name__}: {error}", exit_code=None)
             return ExecuteOffloadResult(offloaded=False, response=refused)
@@ -129,6 +131,10 @@ class GitMachineSandbox(BaseSandbox):
         return ExecuteOffloadResult(
             offloaded=kept is not None, response=ExecuteResponse(preview, result.exit_code, truncated=kept is None)
         )
+
+    async def _run(self, gm: GitMachine, command: str, timeout: int | None, call: str | None = None) -> ExecutionResult:
+        with acting(DOOR, call):
+            return await gm.run(command, timeout=self._limits.bound(timeout, gm.timeout))
 
     # --- files ------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ class Stream:
     def __init__(self, runtime: Any) -> None:
         self._writer = getattr(runtime, "stream_writer", None)
         self._delta = getattr(runtime, "emit_output_delta", None)
-        self._call = getattr(runtime, "tool_call_id", None)
+        self.call: str | None = getattr(runtime, "tool_call_id", None)
 
     async def output(self, channel: Literal["stdout", "stderr"], text: str) -> None:
         """A piece of what a command wrote."""
@@ -40,7 +40,7 @@ class Stream:
         )
 
     async def _tell(self, name: str, data: dict[str, Any]) -> None:
-        told = {"tool_call_id": self._call, **data}
+        told = {"tool_call_id": self.call, **data}
         if self._writer is not None:
             self._writer({"type": name, **told})
         callbacks = get_async_callback_manager_for_config(ensure_config())

@@ -28,11 +28,12 @@ from gitmachine import (
     RepositoryError,
     StateError,
 )
+from gitmachine.actor import acting
 from gitmachine.git.names import check_session_name
 from gitmachine.git.remote import parse_remote
 from gitmachine.sync import GitMachine as SyncGitMachine
 from gitmachine.sync import OwnerLoop, shared
-from langchain_gitmachine.reach import Reach, Sessions
+from langchain_gitmachine.reach import DOOR, Reach, Sessions
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -119,7 +120,8 @@ class ThreadSessions(Sessions):
         kept = self._entry(thread)
         kept.users += 1
         try:
-            return await work(await self._opened(thread, kept))
+            with acting(DOOR):
+                return await work(await self._opened(thread, kept))
         finally:
             kept.users -= 1
             kept.used_at = time.monotonic()

@@ -16,8 +16,9 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import ConfigDict, Field
 
 from gitmachine import GitMachine, GitMachineError
+from gitmachine.actor import acting
 from langchain_gitmachine.arguments import Arguments
-from langchain_gitmachine.reach import Reach, Sessions
+from langchain_gitmachine.reach import DOOR, Reach, Sessions
 from langchain_gitmachine.streams import Stream
 
 Answer = tuple[str, Mapping[str, Any]]
@@ -70,7 +71,8 @@ class GitMachineTool(BaseTool):
         stream, asked = Stream(runtime), cast(type[Arguments], self.args_schema).model_validate(arguments)
         await reach.events.begin(reach.gm)
         try:
-            return await self.use(reach.gm, stream, asked)
+            with acting(DOOR, stream.call):
+                return await self.use(reach.gm, stream, asked)
         finally:
             await reach.events.tell(reach.gm, stream)
 

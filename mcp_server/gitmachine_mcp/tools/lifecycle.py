@@ -151,7 +151,11 @@ class LifecycleTools(HistoryTools):
         if session is None:
             overview = Overview(sessions=briefs, detail=None, events=[], next_event=None)
             lines = [f"{brief.session}  {brief.state}  {brief.branch}  {brief.repository}" for brief in briefs]
-            return answer("\n".join(lines) or "You have no session: `start` begins one.", overview)
+            options = self.desk.options
+            # Its address without the credentials that an operator may have put there.
+            preset = None if options.repo is None else options.check_repository(options.repo)
+            begins = "`start` begins one" if preset is None else f"`run` or `start` begins one on {preset}"
+            return answer("\n".join(lines) or f"You have no session: {begins}.", overview)
         record = self.desk.handles.find(caller, session)
         if record is None:
             raise SessionNotFound(f"there is no session {session[:80]!r}: `status` without it lists yours")
