@@ -21,9 +21,7 @@ async def test_the_operators_choice_of_a_container_is_where_commands_run(
     async with Client(build_server(options)) as client:
         ran = await ok(client, "run", command="hostname; python3 test_calc.py")
         assert ran["output"].splitlines()[0] == "gitmachine"
-        assert len(docker.containers()) == 1
         await ok(client, "stop")
-    assert docker.containers() == []
 
 
 def test_an_image_is_for_containers() -> None:

@@ -55,9 +55,10 @@ class DockerEngine:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()
 
-    def containers(self) -> list[str]:
-        """The names of all that are there, ended ones included."""
-        return self.docker("ps", "--all", "--format", "{{.Names}}").split()
+    def containers(self, label: str = "") -> list[str]:
+        """The names of all that are there, ended ones and other workers' included, unless a label is named."""
+        only = ("--filter", f"label={label}") if label else ()
+        return self.docker("ps", "--all", "--format", "{{.Names}}", *only).split()
 
 
 @contextmanager

@@ -70,7 +70,7 @@ async def test_a_lifetime_ends_the_machine_and_keeps_its_files(docker: DockerEng
         async with asyncio.timeout(30):
             while machine.state is not MachineState.STOPPED:
                 await asyncio.sleep(0.05)
-        assert docker.containers() == [machine.id]
+        assert machine.id in docker.containers()
     finally:
         await machine.stop()
-    assert docker.containers() == []
+    assert machine.id not in docker.containers()
