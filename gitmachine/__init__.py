@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from gitmachine.git.guard import Guard
     from gitmachine.git.verify import Verification
     from gitmachine.git_machine import GitMachine
+    from gitmachine.machines.docker import DockerMachine
     from gitmachine.machines.e2b import E2BMachine
     from gitmachine.machines.local import Limits, LocalMachine
     from gitmachine.process import Process
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 # What takes time to load, most of it pydantic's.
 _LAZY = {
     "BlameLine": "gitmachine.git.blame",
+    "DockerMachine": "gitmachine.machines.docker",
     "Consent": "gitmachine.project.consent",
     "E2BMachine": "gitmachine.machines.e2b",
     "Event": "gitmachine.events",
@@ -100,6 +102,7 @@ __all__ = [
     "CheckpointNotFound",
     "ConfigurationError",
     "Consent",
+    "DockerMachine",
     "E2BMachine",
     "Event",
     "ExecuteOptions",

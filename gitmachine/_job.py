@@ -22,7 +22,7 @@ _PRELUDE = """
 id=$1 job=$HOME/.gitmachine/jobs/$1
 alive() {
   [ ! -e "$job/exit" ] && [ -s "$job/supervisor" ] &&
-    grep -qsF -- "$id" "/proc/$(cat "$job/supervisor")/cmdline"
+    grep -qzsF -- "$id" "/proc/$(cat "$job/supervisor")/cmdline"
 }
 wait_for_end() {
   # Opened for both first, which never blocks; then only for reading, so that the supervisor's end is the end.
@@ -39,7 +39,7 @@ KILL_TREE = """
 uptime() { read -r up _ </proc/uptime; echo "$up"; }
 list_tree() {
   tree=' '
-  for path in $(grep -lsF -- "GITMACHINE_JOB=$id" /proc/[0-9]*/environ); do
+  for path in $(grep -lzsF -- "GITMACHINE_JOB=$id" /proc/[0-9]*/environ); do
     path=${path#/proc/}; tree="$tree${path%/environ} "
   done
   grown=1

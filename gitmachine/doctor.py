@@ -23,6 +23,7 @@ _OLDEST_GIT = (2, 31)
 """The first with GIT_CONFIG_COUNT, by which the host's git gets its configuration (git-config(1))."""
 _GIT_IN_MACHINES = Path("/usr/bin/git")
 _GIT_LIMIT_S = 10.0
+_ENGINE_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Check:
 
 async def examine() -> list[Check]:
     """Everything that local machines need, in the order in which to mend it. Starts one machine to be sure."""
-    checks = [_python(), _system(), await _git(), await asyncio.to_thread(_state_directory), _token()]
+    checks = [_python(), _system(), await _git(), await asyncio.to_thread(_state_directory), _token(), await _engine()]
     checks += [check async for check in _sandbox()]
     if all(check.ok for check in checks if check.needed):
         checks.append(await _machine())
@@ -105,6 +106,20 @@ def _token() -> Check:
     found = settings.token_for("github.com") is not None
     said = "a token from the environment" if found else "this host's own git credentials; no token in the environment"
     return Check("credentials", ok=True, detail=said, needed=False)
+
+
+async def _engine() -> Check:
+    """Whether DockerMachine would find an engine; nothing else needs one."""
+    from gitmachine.machines.docker.engine import Engine, summary
+
+    try:
+        async with asyncio.timeout(_ENGINE_LIMIT_S):
+            detail = await summary(Engine(None))
+    except TimeoutError:
+        detail = f"does not answer within {_ENGINE_LIMIT_S:g} s"
+    except GitMachineError as error:
+        detail = f"none for DockerMachine: {error}"
+    return Check("container engine", ok=True, detail=detail, needed=False)
 
 
 async def _sandbox() -> AsyncIterator[Check]:

@@ -82,3 +82,21 @@ def git_configuration_files() -> tuple[Path, ...]:
     if given := os.environ.get("GIT_CONFIG_GLOBAL"):
         return (Path(given),)
     return (Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git" / "config", home / ".gitconfig")
+
+
+def engine_host() -> str | None:
+    """The container engine that the environment names: DOCKER_HOST, else DOCKER_CONTEXT, a name."""
+    return os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT") or None
+
+
+def engine_sockets() -> tuple[Path, ...]:
+    """Where Docker and Podman listen on this host by default, root's and the user's own."""
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    return (
+        Path("/run/docker.sock"),
+        Path("/var/run/docker.sock"),
+        runtime / "docker.sock",
+        Path.home() / ".docker" / "run" / "docker.sock",
+        runtime / "podman" / "podman.sock",
+        Path("/run/podman/podman.sock"),
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import leaks
+from tests.support.docker_engine import DockerEngine, docker_engine
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,3 +51,21 @@ def state_dir(session_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
         leaks.assert_nothing_runs(str(path))
     finally:
         leaks.remove_tree(path)
+
+
+@pytest.fixture(scope="session")
+def container_engine(session_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    """The run's own container engine."""
+    if os.geteuid() != 0:
+        pytest.skip("only as root: the tests' container engine is started by hand")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with docker_engine(shared / "engine") as engine:
+        yield engine
+
+
+@pytest.fixture
+def docker(container_engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> DockerEngine:
+    """A container engine, made the one in force by `DOCKER_HOST`."""
+    monkeypatch.setenv("DOCKER_HOST", container_engine.host)
+    return container_engine

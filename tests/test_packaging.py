@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[1]
-EXTRAS = {"click", "rich", "e2b", "docker", "mcp", "langchain_core", "langchain", "deepagents"}
+EXTRAS = {"click", "rich", "e2b", "aiodocker", "aiohttp", "mcp", "langchain_core", "langchain", "deepagents"}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,11 @@ def test_the_wheel_has_what_is_not_imported_but_read(wheel: Path) -> None:
         names = set(archive.namelist())
     scripts = {f"gitmachine/git/scripts/{path.name}" for path in (PROJECT / "gitmachine/git/scripts").glob("*.sh")}
     assert scripts
-    assert names >= scripts | {"gitmachine/machines/local/agent.py", "gitmachine/py.typed"}
+    assert names >= scripts | {
+        "gitmachine/machines/local/agent.py",
+        "gitmachine/machines/docker/relay.py",
+        "gitmachine/py.typed",
+    }
 
 
 def test_the_wheel_has_no_tests_and_nothing_else_of_the_checkout(wheel: Path) -> None:

@@ -54,13 +54,16 @@ def _variables(ctx: click.Context, param: click.Parameter, words: tuple[str, ...
     return found
 
 
+_POLICIES = {"none", "bridge", "host"}
+
+
 def _network(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> str | tuple[str, ...] | None:
     """A policy by name, or the allowed hosts."""
     parts = tuple(part.strip() for word in words for part in word.split(",") if part.strip())
-    if len(parts) <= 1 and not {"none", "host"}.isdisjoint(parts):
+    if len(parts) <= 1 and not _POLICIES.isdisjoint(parts):
         return parts[0]
-    if not {"none", "host"}.isdisjoint(parts):
-        raise click.BadParameter("none and host stand alone: give one of them, or hosts", ctx, param)
+    if not _POLICIES.isdisjoint(parts):
+        raise click.BadParameter("none, bridge and host stand alone: give one of them, or hosts", ctx, param)
     try:
         return AllowList.parse(parts).entries or None
     except ConfigurationError as error:
@@ -88,13 +91,16 @@ def entry_options(command: Any) -> Any:
             click.option("--repo", metavar="URL|PATH", help="Default: the checkout that this directory is in."),
             click.option("--session", metavar="NAME", help="The branch; a live session of that name is reused."),
             click.option("--base", metavar="REF", help="Where a new session starts. Default: the default branch."),
-            click.option("--machine", type=click.Choice(["local", "e2b"]), default="local", show_default=True),
+            click.option(
+                "--machine", type=click.Choice(["local", "docker", "e2b"]), default="local", show_default=True
+            ),
+            click.option("--image", metavar="IMAGE", help="Of the container, with --machine docker."),
             click.option(
                 "--network",
-                metavar="none|host|HOST[,HOST…]",
+                metavar="none|bridge|host|HOST[,HOST…]",
                 multiple=True,
                 callback=_network,
-                help="Default: none; on e2b, E2B's. Hosts as pypi.org, *.example.org, host:8443; may be repeated.",
+                help="Default: none; on e2b, E2B's. bridge: docker only. Hosts as pypi.org, *.example.org, host:8443.",
             ),
             click.option(
                 "--allow",
@@ -123,6 +129,7 @@ def _entry(options: dict[str, Any]) -> Entry:
         session=options["session"],
         base=options["base"],
         machine=options["machine"],
+        image=options["image"],
         network=options["network"],
         consent=options["allow"],
         env=options["env"],

@@ -52,7 +52,8 @@ async def _take_up(found: Found, entry: Entry, on_event: OnEvent) -> Entered:
         )
     gm = await GitMachine.reopen(found.record.id, env=entry.env, on_event=on_event)
     abilities = gm.machine.capabilities
-    policy = ", ".join(abilities.allowed_hosts) or abilities.network
+    named = {"unrestricted": "bridge"}.get(abilities.network, abilities.network)
+    policy = ", ".join(abilities.allowed_hosts) or named
     if entry.network is not None and entry.network not in (policy, abilities.allowed_hosts):
         await gm.detach()
         raise ConfigurationError(
@@ -66,19 +67,26 @@ async def _take_up(found: Found, entry: Entry, on_event: OnEvent) -> Entered:
 
 
 def _machine(entry: Entry, env: dict[str, str]) -> Any:
+    network = None if entry.network in (None, "none") else entry.network
+    if entry.machine == "docker":
+        from gitmachine.machines.docker import DEFAULT_IMAGE, DockerMachine
+
+        return DockerMachine(entry.image or DEFAULT_IMAGE, network=network, envs=env)
+    if entry.image is not None:
+        raise ConfigurationError(f"a machine of kind {entry.machine!r} has no image: leave --image out")
     if entry.machine == "local":
         from gitmachine.machines.local import LocalMachine
 
-        return LocalMachine(network=None if entry.network in (None, "none") else entry.network, env=env)
+        return LocalMachine(network=network, env=env)
     if entry.machine == "e2b":
         from gitmachine.machines.e2b import E2BMachine
 
-        if entry.network not in (None, "none"):
+        if network is not None:
             raise ConfigurationError(
                 "--network on e2b is none or left out; a program can give E2B's own rules: E2BMachine(network=…)"
             )
         return E2BMachine(envs=env, allow_internet_access=False if entry.network == "none" else None)
-    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local or e2b")
+    raise ConfigurationError(f"machine {entry.machine!r} is not known: use local, docker or e2b")
 
 
 async def leave_as_found(entered: Entered) -> None:

@@ -15,7 +15,9 @@ class Entry:
     session: str | None = None
     base: str | None = None
     machine: str = "local"
+    image: str | None = None
+    """Of the container, for the machine `docker`."""
     network: str | tuple[str, ...] | None = None
-    """None when the user said nothing of it; else none, host, or the allowed hosts."""
+    """None when the user said nothing of it; else none, host, bridge, or the allowed hosts."""
     consent: Consent | None = None
     env: dict[str, str] = field(default_factory=dict)

@@ -14,13 +14,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
 
 log = logging.getLogger(__name__)
 
 Channel = Literal["stdout", "stderr"]
+_T = TypeVar("_T")
 
 TIMEOUT_EXIT_CODE = 124
 KILL_LIMIT_S = 5.0
@@ -78,12 +79,12 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
             if not deadline.expired():  # the provider's own, such as a connection that timed out
                 raise
             timed_out = True
-            await _to_its_end(_end(stream, out, err))
+            await to_its_end(_end(stream, out, err))
         except asyncio.CancelledError:
-            await _to_its_end(_end(stream, out, err))
+            await to_its_end(_end(stream, out, err))
             raise
     finally:
-        await _to_its_end(stream.aclose())
+        await to_its_end(stream.aclose())
     await out.finish()
     await err.finish()
     return ExecutionResult(
@@ -97,9 +98,9 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
     )
 
 
-async def _to_its_end(cleanup: Coroutine[Any, Any, None]) -> None:
-    """Sees a clean-up through, whatever cancellations arrive meanwhile; they go on afterwards."""
-    task = asyncio.create_task(cleanup)
+async def to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Sees something through, such as a clean-up, whatever cancellations arrive meanwhile; they go on afterwards."""
+    task = asyncio.create_task(work)
     cancelled = False
     while not task.done():
         try:
@@ -108,7 +109,7 @@ async def _to_its_end(cleanup: Coroutine[Any, Any, None]) -> None:
             cancelled = True
     if cancelled:
         raise asyncio.CancelledError
-    task.result()
+    return task.result()
 
 
 async def _follow(stream: CommandStream, out: _Collector, err: _Collector) -> None:

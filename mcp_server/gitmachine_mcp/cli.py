@@ -53,7 +53,13 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--branch", metavar="NAME", help="the branch of that session; default: a new one")
     add("--base", metavar="REF", help="where a new branch starts; default: the default branch")
     add("--machine", choices=["local", "docker", "e2b"], default="local", help="default: %(default)s")
-    add("--network", action="append", metavar="none|host|HOST", help="of machines: none, host, or hosts to be allowed")
+    add("--image", metavar="IMAGE", help="of the containers, with --machine docker")
+    add(
+        "--network",
+        action="append",
+        metavar="none|bridge|host|HOST",
+        help="of machines: a policy, or allowed hosts",
+    )
     add("--allow", action="append", metavar="WORD", help=f"what gitmachine.toml may have: {', '.join(WORDS)}")
     add("--allow-repo", action="append", metavar="PATTERN", help="only these addresses (* matches); may be repeated")
     add("--protect", action="append", metavar="PATTERN", help="branches pushed to with consent; default: main, master")
@@ -98,6 +104,7 @@ def _serve(chosen: argparse.Namespace) -> None:
         branch=chosen.branch,
         base=chosen.base,
         machine=chosen.machine,
+        image=chosen.image,
         network=_network(chosen.network),
         consent=Consent.of(chosen.allow, os.environ),
         allow_repos=tuple(chosen.allow_repo),
@@ -127,10 +134,10 @@ def _serve(chosen: argparse.Namespace) -> None:
 
 def _network(words: Sequence[str]) -> str | tuple[str, ...] | None:
     parts = tuple(part.strip() for word in words for part in word.split(",") if part.strip())
-    if not {"none", "host"}.isdisjoint(parts):
+    if not {"none", "bridge", "host"}.isdisjoint(parts):
         if len(parts) > 1:
-            raise ConfigurationError("--network none and --network host stand alone: give one of them, or hosts")
-        return None if parts == ("none",) else "host"
+            raise ConfigurationError("--network none, bridge and host stand alone: give one of them, or hosts")
+        return None if parts == ("none",) else parts[0]
     return AllowList.parse(parts).entries or None
 
 

@@ -23,8 +23,10 @@ class Options:
     """The branch of the session that starts by itself; without it a name is made."""
     base: str | None = None
     machine: MachineKind = "local"
+    image: str | None = None
+    """Of the containers, with `machine="docker"`."""
     network: str | tuple[str, ...] | None = None
-    """Of machines: None for none, "host", or the allowed hosts."""
+    """Of machines: None for none, "host", "bridge" with docker, or the allowed hosts."""
     consent: Consent | None = None
     """What a repository's own gitmachine.toml may have."""
     allow_repos: tuple[str, ...] = ()

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from langchain_tests.integration_tests import SandboxIntegrationTests
 
-from gitmachine import LocalMachine, sync
+from gitmachine import DockerMachine, LocalMachine, Machine, sync
 from langchain_gitmachine import GitMachineSandbox
+from tests.support.docker_engine import IMAGE, DockerEngine
 
 OVERWRITES = "deepagents 0.7 overwrites by contract (deepagents PR 4109); the suite is older (langchain PR 40283)"
 ABSOLUTE = "deepagents 0.7.8 wants absolute paths of files, its deny rules need them; the suite is older (PR 40283)"
@@ -30,8 +31,13 @@ class TestSandbox(SandboxIntegrationTests):
     # Class methods, as pytest 9 wants them; the suite's own are older.
     @pytest.fixture(scope="class")
     @classmethod
-    def sandbox(cls, module_state: Path) -> Iterator[GitMachineSandbox]:
-        with sync.GitMachine(LocalMachine(), session="standard", env={"PATH": "/home/user/bin:/usr/bin:/bin"}) as gm:
+    def machine(cls) -> Machine:
+        return LocalMachine()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def sandbox(cls, machine: Machine, module_state: Path) -> Iterator[GitMachineSandbox]:
+        with sync.GitMachine(machine, session="standard", env={"PATH": "/home/user/bin:/usr/bin:/bin"}) as gm:
             # The suite asks for `python`; Debian has `python3` only.
             gm.machine.execute("mkdir -p ~/bin && ln -s /usr/bin/python3 ~/bin/python")
             yield GitMachineSandbox(gm)
@@ -53,3 +59,10 @@ def _expected_to_fail(name: str, reason: str) -> Any:
 
 for _name, _reason in CANNOT_PASS.items():
     setattr(TestSandbox, _name, _expected_to_fail(_name, _reason))
+
+
+class TestSandboxInAContainer(TestSandbox):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def machine(cls, container_engine: DockerEngine) -> Machine:
+        return DockerMachine(IMAGE, host=container_engine.host, pull="never")

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from gitmachine import E2BMachine, GitMachine, LocalMachine, Machine, MachineState
+from gitmachine import DockerMachine, E2BMachine, GitMachine, LocalMachine, Machine, MachineState
 from gitmachine.errors import GitMachineError
 from tests.providers.plain import PlainMachine
+from tests.support.docker_engine import IMAGE
 from tests.support.e2b import e2b, e2b_endpoint
 from tests.support.git_server import TOKEN, GitServer, Repository, git_server
 
@@ -27,8 +28,12 @@ class Opener(Protocol):
     async def __call__(self, repository: str | Repository | None = None, **options: Any) -> GitMachine: ...
 
 
+def _in_a_container() -> Machine:
+    return DockerMachine(IMAGE, pull="never")
+
+
 # E2B's protocol is spoken the same by every user: the run as root is enough, and CI has only so much time.
-_PROVIDERS: dict[str, MachineMaker] = {"local": LocalMachine, "ten_members": PlainMachine}
+_PROVIDERS: dict[str, MachineMaker] = {"local": LocalMachine, "ten_members": PlainMachine, "docker": _in_a_container}
 if os.geteuid() == 0:
     _PROVIDERS["e2b"] = E2BMachine
 
@@ -38,6 +43,8 @@ def make_machine(request: pytest.FixtureRequest) -> MachineMaker:
     maker: MachineMaker = request.param
     if maker is E2BMachine:
         request.getfixturevalue("e2b")
+    if maker is _in_a_container:
+        request.getfixturevalue("docker")
     return maker
 
 

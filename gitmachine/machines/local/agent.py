@@ -1,8 +1,9 @@
 """The exec agent: process 1 of a sandbox. Starts commands, ends them, reaps what is left.
 
 One standalone file for the sandbox's own /usr/bin/python3 (3.9 or later), run as
-`python3 -I -S agent.py LISTENER_FD [name=value …]`; nothing of GitMachine is there to be imported. It imports
-only what costs no start-up time, which is why it takes `_socket` and `_signal` and not their wrappers.
+`python3 -I -S agent.py LISTENER [name=value …]`, where LISTENER is a descriptor or the path of a socket to make;
+nothing of GitMachine is there to be imported. It imports only what costs no start-up time, which is why it takes
+`_socket` and `_signal` and not their wrappers.
 
 Protocol: one connection is one operation. The host sends `u32 length` and that many bytes of fields, each
 `u32 length` and bytes; the first field is the operation. Descriptors ride along (SCM_RIGHTS). The agent answers
@@ -11,8 +12,9 @@ in frames of five bytes: a letter and a u32.
 - `exec cwd command NAME=VALUE…` and `call function path [argument]`, with the descriptors stdout and stderr to
   write to, the same two pipes to read from, and optionally stdin. Answers `E status` when the shell has ended,
   `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
-  end of its connection, kills the whole tree; `K 0` says that none of it is left. `X 1` before `E` says that the disk
-  limit was reached and everything was killed, `X 2` that what earlier commands had left running was, to make room.
+  end of its connection, kills the whole tree; `K 0` says that none of it is left. `X limits` before `E` says which
+  limits the command ran into, added up: 1 memory and 2 processes, as the kernel counted, or 2 when what earlier
+  commands had left running was killed to make room; 4 disk, and everything was killed.
 - `limit name=value…`: sets limits on what is started from now on; answers `A 0`.
 - `listen port`: answers `L 0` with the descriptor of a socket that listens on that port of 127.0.0.1, always the same.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
@@ -46,10 +48,11 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
 KILL_INTERVAL_S = 0.002
+SOCKET_BACKLOG = 4096
 STOP_PASSES = 200
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
-EXCEEDED_DISK, EXCEEDED_PROCESSES = 1, 2
+EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
 CHUNK_BYTES = 256 * 1024
 BACKLOG = 512
 PR_SET_DUMPABLE = 4
@@ -65,6 +68,7 @@ killing: list[Job] = []  # jobs whose tree is being killed
 connections: set[Connection] = set()
 quiet_holders: set[Connection] = set()
 quiet_stopped: list[int] = []
+not_ours: set[int] = set()  # processes of another user, such as a relay
 next_tag = 1
 listeners: dict[bytes, _socket.socket] = {}  # port -> what the host accepts connections from
 disk: Disk | None = None
@@ -72,6 +76,7 @@ began_at = time.monotonic()
 ends_at = 0.0  # 0 for never
 devnull = -1
 oom_score = -1
+counters: list[tuple[int, int, bytes]] = []  # what X says, the file where the kernel counts, the name it counts under
 
 
 def watch(fd: int, events: int, function: Ready) -> None:
@@ -115,6 +120,9 @@ def tag_of(pid: int) -> int:
 def signal_process(pid: int, number: int) -> bool:
     try:
         os.kill(pid, number)
+    except PermissionError:
+        not_ours.add(pid)
+        return False
     except OSError:
         return False
     return True
@@ -163,9 +171,10 @@ def reap() -> None:
 
 
 def stop_others() -> int:
-    """SIGSTOP to all others, again until a whole pass finds none running."""
+    """SIGSTOP to all others, again until a whole pass finds none running that can be stopped."""
+    not_ours.clear()
     for _ in range(STOP_PASSES):
-        running = [pid for pid, state in other_processes() if state not in (b"T", b"t")]
+        running = [pid for pid, state in other_processes() if state not in (b"T", b"t") and pid not in not_ours]
         if not running:
             break
         for pid in running:
@@ -180,6 +189,32 @@ def end_quiet() -> None:
         signal_process(quiet_stopped.pop(), 18)
 
 
+# --- what the kernel counts about the machine, where it is seen from here: in containers -------------------
+
+
+def open_counters() -> None:
+    for bit, path, name in (
+        (1, "/sys/fs/cgroup/memory.events", b"oom_kill"),
+        (1, "/sys/fs/cgroup/memory/memory.oom_control", b"oom_kill"),
+        (2, "/sys/fs/cgroup/pids.events", b"max"),
+        (2, "/sys/fs/cgroup/pids/pids.events", b"max"),
+    ):
+        try:
+            counters.append((bit, os.open(path, os.O_RDONLY | os.O_CLOEXEC), name))
+        except OSError:
+            continue
+
+
+def counts() -> dict[int, int]:
+    found = {}
+    for bit, fd, name in counters:
+        for line in os.pread(fd, 4096, 0).splitlines():
+            words = line.split()
+            if len(words) == 2 and words[0] == name:
+                found[bit] = int(words[1])
+    return found
+
+
 # --- commands ----------------------------------------------------------------------------------------------
 
 
@@ -192,9 +227,13 @@ class Job:
         self.readers = readers
         self.running = True
         self.gone = False
+        self.counted = counts()
 
     def ended(self, status: int) -> None:
         self.running = False
+        exceeded = sum(bit for bit, count in counts().items() if count > self.counted.get(bit, 0))
+        if exceeded:
+            self.connection.send(b"X", exceeded)
         self.connection.send(b"E", status)
         if self.gone:
             self.discard()
@@ -673,9 +712,21 @@ def set_limits(options: dict[str, str]) -> None:
         os.sched_setaffinity(0, allowed[: max(1, int(options["cpus"]))])
 
 
-def listen(fd: int) -> None:
-    listener = _socket.socket(fileno=fd)
-    os.set_inheritable(fd, False)
+def listener_at(address: str) -> _socket.socket:
+    if address.isdigit():
+        os.set_inheritable(int(address), False)
+        return _socket.socket(fileno=int(address))
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if os.path.exists(address):
+        os.unlink(address)
+    listener.bind(address)
+    os.chmod(address, 0o660)  # for a relay, which is of the same group
+    listener.listen(SOCKET_BACKLOG)
+    return listener
+
+
+def listen(listener: _socket.socket) -> None:
+    fd = listener.fileno()
     listener.setblocking(False)
 
     def accept(events: int) -> None:
@@ -759,9 +810,10 @@ def main() -> None:
         oom_score = -1
     hide_from_others()
     devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    open_counters()
     take_limits(options)
     watch_children()
-    listen(int(sys.argv[1]))
+    listen(listener_at(sys.argv[1]))
     serve(float(options.get("idle_s", 0)))
 
 

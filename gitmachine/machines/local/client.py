@@ -31,7 +31,8 @@ _QUEUE_BYTES = 1024 * 1024
 MAX_FIELD_BYTES = 16 * 1024 * 1024
 _CONNECT_LIMIT_S = 5.0
 _REPLY_LIMIT_S = 30.0
-_EXCEEDED = {1: "disk", 2: "processes"}
+LIMITS = {1: "memory", 2: "processes", 4: "disk"}
+"""What the bits of an `X` frame say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class Address:
     name: str
     owner_uid: int | None = None
     """As root: the machine's user, who could not open /dev/stdout otherwise."""
+
+
+def exceeded(before: tuple[str, ...], bits: int) -> tuple[str, ...]:
+    """The limits that a command is known to have run into, once the agent has told of these."""
+    return tuple(dict.fromkeys((*before, *(name for bit, name in LIMITS.items() if bits & bit))))
 
 
 def encode(fields: Sequence[bytes]) -> bytes:
@@ -228,7 +234,7 @@ class Job(CommandStream):
         if letter == b"E":
             self._exit_code = value & 0xFF
         elif letter == b"X":
-            self.exceeded = tuple(dict.fromkeys((*self.exceeded, _EXCEEDED.get(value, "unknown"))))
+            self.exceeded = exceeded(self.exceeded, value)
         elif letter == b"K":
             self._killed.set()
         else:

@@ -6,11 +6,13 @@ import errno
 import os
 import posixpath
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gitmachine.errors import ConfigurationError, FileError, MachineError, MachineLost
-from gitmachine.machines.command import collect
+from gitmachine.machines.command import CommandStream, collect
 from gitmachine.machines.local.client import (
     MAX_FIELD_BYTES,
     Address,
@@ -25,13 +27,28 @@ _MAX_ENTRY_BYTES = 128 * 1024 - 1
 """The kernel's bound on one environment entry (execve(2), MAX_ARG_STRLEN)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxPlace:
-    """A live sandbox. All calls raise MachineLost when it has ended."""
+class Input(Protocol):
+    """The writing end of a command's standard input."""
 
-    address: Address
+    @property
+    def broken(self) -> bool: ...
+
+    def feed_and_close(self, data: bytes) -> None: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AgentPlace(ABC):
+    """What an agent can be asked for, over whatever way leads to it. All calls raise MachineLost when it has ended."""
+
     environment: Mapping[str, str]
     home: str
+
+    @abstractmethod
+    async def start(self, fields: Sequence[bytes], *, stdin: bool) -> tuple[CommandStream, Input | None]:
+        """Sends a request that has pipes. `exit_code` of the stream raises RefusedError when nothing was started."""
 
     async def execute(self, command: str, options: ExecuteOptions) -> ExecutionResult:
         """Runs a command and waits for its end. Raises FileNotFoundError when there is no such cwd."""
@@ -40,25 +57,13 @@ class SandboxPlace:
         entries = [_entry(name, value) for name, value in environment.items()]
         fields = [b"exec", _bytes(cwd, "cwd"), _bytes(command, "the command"), *entries]
         stdin = options.stdin.encode() if isinstance(options.stdin, str) else options.stdin
-        job = await self._start(fields, stdin=bool(stdin))
-        if job.stdin is not None and stdin:
-            job.stdin.feed_and_close(stdin)
+        stream, into = await self.start(fields, stdin=bool(stdin))
+        if into is not None and stdin:
+            into.feed_and_close(stdin)
         try:
-            return await collect(job, options)
+            return await collect(stream, options)
         except RefusedError as error:
             raise _refused(error, cwd) from error
-
-    async def ping(self) -> None:
-        """Returns when the agent answers."""
-        await self.tell([b"ping"], b"P")
-
-    async def tell(self, fields: Sequence[bytes], expected: bytes) -> None:
-        """Has the agent do what has no output. Raises MachineError."""
-        connection = await self.connect()
-        try:
-            await ask(connection, fields, expected)
-        finally:
-            connection.close()
 
     async def read_bytes(self, path: str) -> bytes:
         return await self._call(path, b"read")
@@ -84,26 +89,36 @@ class SandboxPlace:
         return True
 
     async def _call(self, path: str, function: bytes, content: bytes | AsyncIterator[bytes] | None = None) -> bytes:
-        job = await self._start([b"call", function, _bytes(path, "the path")], stdin=content is not None)
+        stream, into = await self.start([b"call", function, _bytes(path, "the path")], stdin=content is not None)
         try:
-            if content is not None:
-                await _pour(job, content)
+            if into is not None and content is not None:
+                await _pour(into, content)
             out, err = bytearray(), bytearray()
-            async for channel, data in job.output():
+            async for channel, data in stream.output():
                 (out if channel == "stdout" else err).extend(data)
             try:
-                status = await job.exit_code()
+                status = await stream.exit_code()
             except RefusedError as error:
                 raise _refused(error, path) from error
         finally:
             # Whatever has not ended by then is killed by the agent, for we have hung up.
-            await job.aclose()
+            await stream.aclose()
         _raise_for(status, path, bytes(err))
         return bytes(out)
 
-    async def _start(self, fields: Sequence[bytes], *, stdin: bool) -> Job:
+
+@dataclass(frozen=True, slots=True)
+class SandboxPlace(AgentPlace):
+    """A live sandbox on this host, by its agent's socket."""
+
+    address: Address
+    environment: Mapping[str, str]
+    home: str
+
+    async def start(self, fields: Sequence[bytes], *, stdin: bool) -> tuple[CommandStream, Input | None]:
         try:
-            return await Job.start(self.address, fields, stdin=stdin)
+            job = await Job.start(self.address, fields, stdin=stdin)
+            return job, job.stdin
         except (ConnectionError, FileNotFoundError) as error:
             raise self._lost() from error
 
@@ -119,17 +134,28 @@ class SandboxPlace:
             f"machine {self.address.directory.name} has ended; its files were in {self.address.directory}"
         )
 
+    async def ping(self) -> None:
+        """Returns when the agent answers."""
+        await self.tell([b"ping"], b"P")
 
-async def _pour(job: Job, content: bytes | AsyncIterator[bytes]) -> None:
-    assert job.stdin is not None
+    async def tell(self, fields: Sequence[bytes], expected: bytes) -> None:
+        """Has the agent do what has no output. Raises MachineError."""
+        connection = await self.connect()
+        try:
+            await ask(connection, fields, expected)
+        finally:
+            connection.close()
+
+
+async def _pour(into: Input, content: bytes | AsyncIterator[bytes]) -> None:
     if isinstance(content, bytes):
-        await job.stdin.write(content)
+        await into.write(content)
     else:
         async for chunk in content:
-            await job.stdin.write(chunk)
-            if job.stdin.broken:
+            await into.write(chunk)
+            if into.broken:
                 break
-    job.stdin.close()
+    into.close()
 
 
 def _bytes(text: str, what: str) -> bytes:

@@ -27,7 +27,7 @@ HOME = "/home/user"
 OBJECTS = "/run/gm/objects"
 SHADOW = "/run/gm/shadow"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_AGENT = Path(__file__).with_name("agent.py")
+AGENT = Path(__file__).with_name("agent.py")
 _LAUNCH_LIMIT_S = 20.0
 _BACKLOG = 4096
 
@@ -206,7 +206,7 @@ def launch(plan: Plan) -> Init:
         fds.inherit(info_writer)
         log = fds.keep(os.open(log_path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600))
         files = fds.etc(network=plan.network)
-        files["/run/gm/agent.py"] = fds.file(_AGENT.read_bytes())
+        files["/run/gm/agent.py"] = fds.file(AGENT.read_bytes())
         argv = [bwrap, *confinement(network=plan.network, reads_all=plan.reads_all), "--as-pid-1", "--clearenv"]
         argv += [*file_system(files, plan.tmp_bytes, network=plan.network), *bind_options(plan.binds)]
         for name, value in base_environment(plan.home).items():
