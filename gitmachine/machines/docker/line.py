@@ -210,7 +210,7 @@ class Operation(CommandStream):
                 self._exit_code = value & 0xFF
             case b"K":
                 self._killed.set()
-            case b"X":
+            case b"O":
                 self.exceeded = tuple(name for bit, name in _LIMITS.items() if value & bit)
             case b"C" | b"R":
                 self._refused = (letter, value)

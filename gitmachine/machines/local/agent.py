@@ -12,7 +12,7 @@ in frames of five bytes: a letter and a u32.
 - `exec cwd command NAME=VALUE…` and `call function path [argument]`, with the descriptors stdout and stderr to
   write to, the same two pipes to read from, and optionally stdin. Answers `E status` when the shell has ended,
   `C errno` when there is no such cwd, `R errno` when nothing could be started. A byte `k` from the host, or the
-  end of its connection, kills the whole tree; `K 0` says that none of it is left. `X limits` comes before `E` when the
+  end of its connection, kills the whole tree; `K 0` says that none of it is left. `O limits` comes before `E` when the
   kernel counted, while the command ran, that the machine went beyond them: 1 for memory, 2 for processes.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
 - `ping`: answers `P 0`.
@@ -65,7 +65,7 @@ not_ours: set[int] = set()  # processes of another user, such as a relay
 next_tag = 1
 devnull = -1
 oom_score = -1
-counters: list[tuple[int, int, bytes]] = []  # what X says, the file where the kernel counts, the name it counts under
+counters: list[tuple[int, int, bytes]] = []  # what O says, the file where the kernel counts, the name it counts under
 
 
 def watch(fd: int, events: int, function: Ready) -> None:
@@ -201,7 +201,7 @@ class Job:
         self.running = False
         exceeded = sum(bit for bit, count in counts().items() if count > self.counted.get(bit, 0))
         if exceeded:
-            self.connection.send(b"X", exceeded)
+            self.connection.send(b"O", exceeded)
         self.connection.send(b"E", status)
         if self.gone:
             self.discard()

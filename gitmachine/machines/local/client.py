@@ -206,7 +206,7 @@ class Job(CommandStream):
             self._exit_code = value & 0xFF
         elif letter == b"K":
             self._killed.set()
-        elif letter == b"X":
+        elif letter == b"O":
             pass  # this host counts for itself
         else:
             self._refused = (letter, value)
