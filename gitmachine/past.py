@@ -12,6 +12,7 @@ from gitmachine.git.blame import Blame, BlameLine
 from gitmachine.git.chain import Chain, HistoryEntry, chain_of
 from gitmachine.git.vault import Vault
 from gitmachine.git.verify import Verification, verify
+from gitmachine.paths import relative
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
 from gitmachine.types import ExecutionResult, LogEntry
 
@@ -40,7 +41,7 @@ async def recorded_blame(record: SessionRecord, path: str, at: int | None) -> li
     if checkpoint is None:
         raise CheckpointNotFound(f"session {record.session!r} has no checkpoint to blame")
     blame = Blame(vault, chain, refs[f"{prefix}files"], refs.get(f"{prefix}base"))
-    return await blame.file(posixpath.relpath(posixpath.join("/", path), "/"), checkpoint)
+    return await blame.file(relative(posixpath.join("/", path), "/"), checkpoint)
 
 
 async def recorded_verification(record: SessionRecord) -> Verification:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import posixpath
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -35,6 +34,7 @@ from gitmachine.git.remote import redact
 from gitmachine.machine import Machine
 from gitmachine.observers import Observers
 from gitmachine.output import OutputKeeper
+from gitmachine.paths import relative
 from gitmachine.process import Process
 from gitmachine.project.consent import Grant
 from gitmachine.refusing import ALLOW_LIST, Refusals
@@ -313,10 +313,10 @@ class Session:
 
     def _placed(self, draft: Draft, command: str, options: RunOptions) -> Draft:
         """With what it takes to run the command again."""
-        cwd = posixpath.relpath(options.cwd or self.record.repo_path, self.record.repo_path)
+        cwd = relative(options.cwd or self.record.repo_path, self.record.repo_path)
         names = tuple(sorted(options.env.keys() - self.config.env.keys()))
         whole = draft.command == command
-        return replace(draft, stage=self.stage, whole=whole, cwd="" if cwd == "." else cwd, env=names)
+        return replace(draft, stage=self.stage, whole=whole, cwd=cwd, env=names)
 
     async def _tell_end(self, call: str, entry: HistoryEntry, exceeded: Sequence[str] = ()) -> None:
         await self.tell(

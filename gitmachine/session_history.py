@@ -10,6 +10,7 @@ from gitmachine.git.blame import Blame, BlameLine
 from gitmachine.git.chain import HistoryEntry
 from gitmachine.git.verify import Verification
 from gitmachine.past import verification
+from gitmachine.paths import relative
 from gitmachine.rewinding import Rewind, rewind
 from gitmachine.session import Session
 
@@ -80,7 +81,7 @@ class SessionHistory(ABC):
         return await verification(session.branch.vault, session.store)
 
     def _relative(self, path: str) -> str:
-        name = posixpath.relpath(posixpath.join(self.path, path), self.path)
+        name = relative(posixpath.join(self.path, path), self.path)
         if name == "." or name.startswith("../"):
             raise FileError(f"{path!r} is not a file of the checkout {self.path}")
         return name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
+from gitmachine.paths import relative
 from gitmachine.types import DEFAULT_MAX_OUTPUT_BYTES, ExecuteOptions, ExecutionResult, MachineState, RunOptions
 
 
@@ -47,3 +49,19 @@ def test_a_machine_is_given_all_of_the_run_options_but_on_exit() -> None:
 @pytest.mark.parametrize(("code", "ok"), [(0, True), (1, False), (124, False), (137, False)])
 def test_a_result_is_ok_when_the_command_exited_with_zero(code: int, ok: bool) -> None:
     assert ExecutionResult(exit_code=code, stdout="", stderr="").ok is ok
+
+
+@pytest.mark.parametrize(
+    ("path", "start"),
+    [
+        ("/r", "/r"),
+        ("/r/a/b", "/r"),
+        ("/x", "/r"),
+        ("/", "/a/b"),
+        ("/a", "/"),
+        ("/a/../b", "/"),
+        ("/home/u", "/home/u/r"),
+    ],
+)
+def test_a_path_in_a_machine_is_seen_from_another_as_posix_says(path: str, start: str) -> None:
+    assert (relative(path, start) or ".") == posixpath.relpath(path, start)
