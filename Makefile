@@ -8,6 +8,8 @@ unexport VIRTUAL_ENV
 RUN := uv run --no-sync --
 # Most of a test is waiting for processes that it started: three at a time fill two cores.
 PYTEST_ARGS ?= -n 3
+# What speaks to a service over a network is the same whoever runs it: once is enough.
+ONCE := --ignore=tests/e2b_endpoint --ignore=tests/machines/e2b --ignore=tests/providers/test_e2b.py
 # A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
 DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 
@@ -22,7 +24,7 @@ test: setup  ## all tests; for root twice, as root and as an ordinary user
 	@.ci/setup tests
 	@echo "== tests as $$(id -un)"
 	@$(DEFAULT_SIGNALS) $(RUN) python -m pytest $(PYTEST_ARGS)
-	@if [ "$$(id -u)" = 0 ]; then .ci/test-as-user $(PYTEST_ARGS); fi
+	@if [ "$$(id -u)" = 0 ]; then .ci/test-as-user $(PYTEST_ARGS) $(ONCE); fi
 
 check: setup  ## format, lint, types, and the rules of the house
 	$(RUN) ruff check
