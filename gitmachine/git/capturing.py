@@ -26,6 +26,7 @@ from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity
 
 _UNAPPLIED = "unapplied"
 _REMEMBERED_TREES = 100
+_COMPOSED_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,9 @@ class Captures:
         checkpoint = self._checkpoint(tree, have, refs, history.head or tip, objects)
         entry = await self._conclude(Effect(have, tree, checkpoint, tip), draft, refs, objects)
         self._checkout.took(snapshot, tree)
-        self._shadowed = snapshot.tree or self._shadowed
+        if snapshot.tree and snapshot.tree not in self._composed:
+            self._shadowed = snapshot.tree
+            self._composed.clear()  # a tree that was made beside the machine is whole there
         return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)
 
     async def begin(self, commit: str | None, draft: Draft) -> None:
@@ -141,7 +144,7 @@ class Captures:
         updates = {name: sha for name, sha in new.items() if sha is not None and sha != refs.get(name)}
         await self._keep(objects, updates, entry, durable=updates.keys() != {"history"})
         if effect.checkpoint and effect.tree:
-            self._trees[effect.checkpoint] = effect.tree
+            self._remember(effect.checkpoint, effect.tree)
         return entry
 
     async def record(self, draft: Draft, effect: Effect | None = None) -> HistoryEntry:
@@ -220,11 +223,12 @@ class Captures:
     ) -> tuple[Snapshot, History]:
         looked, self._early = looked or self._early, None
         if files_only:
-            return await self._checkout.snapshot(have, self._bases(refs), edits=True), History(state=self._known)
+            looking = self._checkout.snapshot(have, self._bases(refs), edits=self._may_compose)
+            return await looking, History(state=self._known)
         if looked is None or not (looked.fits(refs) or looked.confirms(have, self._known)):
             looked = await self.look()
         if looked is None:
-            looking = self._checkout.snapshot(have, self._bases(refs), edits=True)
+            looking = self._checkout.snapshot(have, self._bases(refs), edits=self._may_compose)
             snapshot, history = await both(looking, self._checkout.history(self._known, _commits(refs)))
         else:
             reading = self._checkout.snapshot_of(have, self._bases(refs), looked.snapshot)
@@ -234,6 +238,11 @@ class Captures:
 
     async def _have(self, refs: dict[str, str]) -> str:
         return await self._tree(refs.get("files") or refs.get("base"))
+
+    @property
+    def _may_compose(self) -> bool:
+        """Not for ever: what was composed is kept until the machine has it, too."""
+        return sum(map(len, self._composed.values())) < _COMPOSED_BYTES
 
     def composed_trees(self, tree: str) -> dict[str, bytes]:
         """Of a tree that was made here what the machine may not have: its tree objects by name."""
@@ -303,10 +312,13 @@ class Captures:
         if commit is None:
             return text.EMPTY_TREE
         if commit not in self._trees:
-            if len(self._trees) > _REMEMBERED_TREES:
-                self._trees.clear()
-            self._trees[commit] = await self._vault.tree_of(commit)
+            self._remember(commit, await self._vault.tree_of(commit))
         return self._trees[commit]
+
+    def _remember(self, commit: str, tree: str) -> None:
+        if len(self._trees) > _REMEMBERED_TREES:
+            self._trees.clear()
+        self._trees[commit] = tree
 
 
 def _commits(refs: Mapping[str, str]) -> list[str]:

@@ -105,16 +105,19 @@ class ObjectStore:
         except Ungraftable:
             await self._remember_trees(root, edits)
             made = graft(root, self._tree_contents, edits)
-        self._tree_contents |= made.objects
+        self._remember_contents(made.objects)
         self.remember_changes(root, made.tree, made.changes)
         return made
 
     async def _remember_trees(self, root: str, edits: Edits) -> None:
-        if sum(map(len, self._tree_contents.values())) > _REMEMBERED_TREE_BYTES:
-            self._tree_contents.clear()
         paths = [path.decode("ascii", "replace") for path in directories(edits)]
         found = await self.objects([_sha(root), *(f"{root}:{path}" for path in paths)])
-        self._tree_contents |= {item[0]: item[2] for item in found if item is not None and item[1] == "tree"}
+        self._remember_contents({item[0]: item[2] for item in found if item is not None and item[1] == "tree"})
+
+    def _remember_contents(self, trees: Mapping[str, bytes]) -> None:
+        if sum(map(len, self._tree_contents.values())) > _REMEMBERED_TREE_BYTES:
+            self._tree_contents.clear()
+        self._tree_contents |= trees
 
     async def write_objects(self, contents: Sequence[tuple[str, bytes]], *, durable: bool = True) -> list[str]:
         """Writes objects, given as (kind, content), with `durable` to disk; their names. Raises: VaultError.

@@ -61,3 +61,15 @@ async def test_a_commit_while_another_branch_is_checked_out_leaves_head_and_inde
     sha = await gm.commit()
     assert await gm.read_bytes(".git/index") == before
     assert await out(gm, "git branch --show-current; git rev-parse fix-1") == f"other\n{sha}"
+
+
+async def test_a_commit_is_whole_in_the_machine_by_whatever_way_its_files_were_captured(session: Opener) -> None:
+    gm = await session()
+    many = "for n in $(seq 60); do mkdir -p d$n; echo $n > d$n/f.txt; done"
+    for step in ("echo one > a.txt", "mkdir -p x/y; echo two > x/y/b.txt; rm a.txt", many, "echo > d7/g.txt"):
+        await gm.run(step)
+        await gm.run("true")
+        await gm.commit(step)
+        assert await out(gm, "git status --porcelain; git fsck --connectivity-only --no-dangling 2>&1") == ""
+        assert await out(gm, "git log -1 --format=%s") == step
+    assert await out(gm, "git show HEAD:x/y/b.txt HEAD:d60/f.txt; git ls-tree -r HEAD | grep -c d7/") == "two\n60\n2"
