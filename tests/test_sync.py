@@ -31,7 +31,18 @@ NOT_FOR_SYNC: dict[str, set[str]] = {
     "GitMachine": set(),
     "Process": set(),
     # What git and providers ask of each other; programs do not.
-    "Machine": {"claim_spare", "keep_spare", "observer", "quiet", "share_objects"},
+    "Machine": {
+        "adapt",
+        "adapts_before_start",
+        "claim_spare",
+        "execute_then",
+        "keep_spare",
+        "label",
+        "network_refusals",
+        "observer",
+        "quiet",
+        "share_objects",
+    },
 }
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gitmachine.git.parse import SHA
-from gitmachine.git.turns import turn_without_git
+from gitmachine.git.turns import turn_at_once
 
 _PACKED = "packed-refs"
 TURN = "gm-turn"
@@ -65,12 +65,12 @@ def _content(path: str) -> str:
 def move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool:
     """Sets refs in the order given; False, with nothing changed, when that is a case for git. Blocks.
 
-    `durable` means on disk on return. A process that is killed in the middle has moved the first ones. Raises OSError
-    when the disk is full or cannot be written.
+    `durable` means on disk on return. A process that is killed in the middle has moved the first ones. Raises
+    BlockingIOError when it is another's turn, OSError when the disk is full or cannot be written.
     """
     if not all((repository / "objects" / sha[:2] / sha[2:]).exists() for sha in updates.values()):
         return False  # packed, borrowed or not there at all: git knows
-    with turn_without_git(repository / TURN):
+    with turn_at_once(repository / TURN):
         return _move(repository, updates, durable=durable)
 
 

@@ -11,12 +11,14 @@ import asyncio
 import errno
 import fcntl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from gitmachine.git.host import HostGit
+
+T = TypeVar("T")
 
 _LIMIT_S = 60.0
 """A turn is milliseconds, but for a disk that takes its time."""
@@ -38,17 +40,29 @@ async def turn(path: Path) -> AsyncIterator[HostGit]:
 
 
 @contextmanager
-def turn_without_git(path: Path) -> Iterator[None]:
-    """The same for what needs no git. Blocks. Raises TimeoutError after a minute."""
-    deadline = time.monotonic() + _LIMIT_S
+def turn_at_once(path: Path) -> Iterator[None]:
+    """The same for what needs no git. Raises BlockingIOError when it is somebody else's turn.
+
+    A thread must not wait for it: who has the turn may need one of the few threads to come to its end.
+    """
     with path.open("ab") as file:
-        while not _taken(file):
-            _give_up_after(deadline, path)
-            time.sleep(_PAUSE_S)
+        if not _taken(file):
+            raise BlockingIOError(errno.EAGAIN, f"another has the turn of {path}")
         try:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+async def in_turn(path: Path, work: Callable[[], T]) -> T:
+    """What `work`, which blocks and takes the turn at once, comes to in the end. Raises TimeoutError after a minute."""
+    deadline = time.monotonic() + _LIMIT_S
+    while True:
+        try:
+            return await asyncio.to_thread(work)
+        except BlockingIOError:
+            _give_up_after(deadline, path)
+            await asyncio.sleep(_PAUSE_S)
 
 
 def _taken(file: BinaryIO) -> bool:

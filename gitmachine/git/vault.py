@@ -25,7 +25,7 @@ from gitmachine.git.objects import Content, ObjectStore
 from gitmachine.git.parse import SHA, Change, Commit, RemoteState, below, remote_state
 from gitmachine.git.quarantine import MAX_PACK_BYTES, Claim, take_in
 from gitmachine.git.remote import Remote
-from gitmachine.git.turns import turn
+from gitmachine.git.turns import in_turn, turn
 from gitmachine.locks import FileLock
 from gitmachine.settings import Settings
 
@@ -166,8 +166,9 @@ class Vault(ObjectStore):
         )
 
     async def _moved(self, refs: Mapping[str, str], *, durable: bool) -> bool:
+        move = partial(loose_refs.move, self.store, refs, durable=durable)
         try:
-            return await asyncio.to_thread(loose_refs.move, self.store, refs, durable=durable)
+            return await in_turn(self.store / loose_refs.TURN, move)
         except OSError as error:
             raise VaultError(f"the vault {self.path} could not move the session's refs: {error.strerror}") from error
 
@@ -179,7 +180,10 @@ class Vault(ObjectStore):
         def at_once() -> tuple[list[str], bool]:
             written = loose.write(self.store / "objects", contents, durable=durable)
             loose.flush(self.store / "objects", unflushed)
-            return written, loose_refs.move(self.store, names, durable=durable)
+            try:
+                return written, loose_refs.move(self.store, names, durable=durable)
+            except BlockingIOError:
+                return written, False
 
         try:
             written, moved = await asyncio.to_thread(at_once)

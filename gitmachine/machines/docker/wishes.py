@@ -46,6 +46,7 @@ def limits_of(limits: Limits | None, memory: int | str | None, cpus: float | Non
         "processes": processes,
     }
     merged = (limits or Limits()).model_dump()
+    merged["disk_bytes"] = None  # what a container's layer takes is not counted
     merged.update((name, value) for name, value in given.items() if value is not None)
     try:
         return Limits.model_validate(merged)
