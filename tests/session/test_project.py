@@ -67,7 +67,12 @@ async def test_with_consent_it_gets_what_was_named(session: Opener, asking: Call
     assert any(text.startswith("env GITHUB_TOKEN") for text in event.refused)
     assert any(text.startswith("image") for text in event.refused)
     assert gm.machine.capabilities.allowed_hosts == ("pypi.org",)
-    assert gm.machine.capabilities.limits["memory"].startswith("64 GiB")
+    memory = gm.machine.capabilities.limits["memory"]
+    if "cgroup" in memory:
+        assert memory.startswith("64 GiB")
+    else:  # a resource limit cannot be raised again (getrlimit(2)), and that is said
+        assert memory.startswith("8 GiB")
+        assert any("memory" in text for text in event.refused)
     assert await out(gm, "cat ~/prepared greeting.txt; echo $GREETING") == "prepared\nhello there\nhello there"
     entry = next(entry for entry in await gm.history() if entry.kind == "command")
     assert entry.actor == "setup"
