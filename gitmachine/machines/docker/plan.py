@@ -128,6 +128,8 @@ class Plan:
         # RLIMIT_NPROC would count whatever else that user number runs on the engine's host (getrlimit(2)).
         limits = self.held.limits.model_copy(update={"processes": None})
         arguments = limits.agent_arguments(by_cgroup=frozenset({"memory", "cpus"}))
+        if not self.held.read_only:
+            arguments.append("disk_system=1")
         return {"Entrypoint": ["python3", "-I", "-S", f"{_OURS}/agent.py", SOCKET], "Cmd": arguments}
 
     def _host_configuration(self) -> dict[str, Any]:
