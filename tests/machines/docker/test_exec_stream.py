@@ -37,9 +37,9 @@ async def _begin(socket: Path, answer: bytes, answered: asyncio.Event) -> None:
         await writer.wait_closed()
 
     server = await asyncio.start_unix_server(engine, socket)
-    async with server, aiodocker.Docker(f"unix://{socket}", api_version="v1.41") as client:
-        async with begun(Exec(client, "some-exec", tty=False)):
-            pytest.fail("there was no stream to begin")
+    engine_client = aiodocker.Docker(f"unix://{socket}", api_version="v1.41")
+    async with server, engine_client, begun(Exec(engine_client, "some-exec", tty=False)):
+        pytest.fail("there was no stream to begin")
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
