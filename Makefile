@@ -1,5 +1,5 @@
 # What a contributor types. Every target sets up what it needs first; see .ci/setup for what that may install.
-.PHONY: setup demo test test-live check bench format
+.PHONY: setup demo test test-live check bench bench-long format
 
 SHELL := /bin/bash
 PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -36,9 +36,13 @@ check: setup  ## format, lint, types, and the rules of the house
 test-live: setup  ## the provider's contract and a whole session on E2B's real service; costs a few cents
 	@$(RUN) python -m pytest -m live tests/live -p no:cacheprovider
 
-bench: setup  ## the figures we publish
-	@$(RUN) python -m bench
-	@$(RUN) python -m bench.e2b
+bench: setup  ## the figures we publish, in under 20 minutes; ONLY=run,start for some of them
+	@uv sync --locked --quiet --group bench
+	@$(RUN) python -m bench "$(ONLY)"
+
+bench-long: setup  ## the same with the sizes that take longer; some two hours
+	@uv sync --locked --quiet --group bench
+	@$(RUN) python -m bench --long "$(ONLY)"
 
 format: setup
 	$(RUN) ruff check --fix
