@@ -8,18 +8,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench import registry, results
 from bench.describing import this_machine, this_moment
 from bench.registry import Figure, Place
 from bench.repositories import Repositories
+from tests import leaks
 
-_LONG_FACTOR = 6
+_PATIENCE, _LONG_FACTOR = 4, 6
+"""How often its planned time a figure may take, and how much longer the long form may."""
 
 
 def main() -> int:
@@ -55,26 +60,43 @@ def _run(figures: list[Figure], long: bool) -> list[str]:
     failed = []
     for figure in figures:
         argv = [sys.executable, "-m", "bench", figure.name, "--take", *(["--long"] if long else [])]
-        limit = 4 * figure.seconds * (_LONG_FACTOR if long else 1)
-        try:
-            subprocess.run(argv, check=True, timeout=limit, cwd=Path(__file__).parents[1])
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            print(f"{figure.name}: {error}", file=sys.stderr, flush=True)
-            failed.append(figure.name)
+        limit = _PATIENCE * figure.seconds * (_LONG_FACTOR if long else 1)
+        with _work() as work:
+            try:
+                subprocess.run(argv, check=True, timeout=limit, cwd=work, env=_environment(work))
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                print(f"{figure.name}: {error}", file=sys.stderr, flush=True)
+                failed.append(figure.name)
     return failed
 
 
-def _take(figure: Figure, long: bool) -> int:
-    """Takes one figure in this process, with a state directory of its own."""
+@contextmanager
+def _work() -> Iterator[Path]:
+    """A directory for one figure. What still runs in it afterwards is ended: machines outlive a killed program."""
     with tempfile.TemporaryDirectory(prefix="gitmachine-bench-", ignore_cleanup_errors=True) as directory:
         work = Path(directory)
         work.chmod(0o711)
-        os.environ["GITMACHINE_HOME"] = str(work / "state")
         (work / "repositories").mkdir(mode=0o755)
-        place = Place(work, Repositories(work / "repositories"), long)
-        moment, began = this_moment(), time.monotonic()
-        rows = asyncio.run(figure.load()(place))
-        spent = time.monotonic() - began
+        try:
+            yield work
+        finally:
+            for process in leaks.processes(directory):
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.partition(":")[0]), signal.SIGKILL)
+
+
+def _environment(work: Path) -> dict[str, str]:
+    root = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": root, "TMPDIR": str(work), "GITMACHINE_HOME": str(work / "state")}
+
+
+def _take(figure: Figure, long: bool) -> int:
+    """Takes one figure in this process, in the current directory."""
+    work = Path.cwd()
+    place = Place(work, Repositories(work / "repositories"), long)
+    moment, began = this_moment(), time.monotonic()
+    rows = asyncio.run(figure.load()(place))
+    spent = time.monotonic() - began
     for row in rows:
         print(results.line(row), flush=True)
     over = f", planned were {figure.seconds} s" if spent > figure.seconds and not long else ""
