@@ -51,7 +51,7 @@ class Figure:
 
 
 FIGURES = (
-    Figure("start", "start", 200, "repo ready on a seen repository, with and without the warm spare"),
+    Figure("start", "start", 320, "repo ready on a seen repository, with and without the warm spare"),
     Figure("first_start", "start", 80, "repo ready on a repository not seen before, and the original's way"),
     Figure("run", "commands", 30, "a command on LocalMachine"),
     Figure("concurrent", "commands", 50, "100 commands at once"),
