@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.measure import Effort, Row
 from bench.repositories import Repositories
@@ -32,7 +33,7 @@ class Place:
         return Effort(warm_up=warm_up, seconds=seconds, fewest=20 if self.long else fewest)
 
 
-Take = Callable[[Place], Awaitable[list[Row]]]
+Take = Callable[[Place], Coroutine[Any, Any, list[Row]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ FIGURES = (
     Figure("events", "events", 90, "the event log"),
     Figure("doors", "doors", 60, "MCP and LangChain calls"),
     Figure("programs", "programs", 50, "import, command line and server start"),
-    Figure("peers", "peers", 60, "the same job by other people's packages"),
+    Figure("peers", "peers", 80, "the same job by other people's packages"),
 )
 
 
