@@ -22,7 +22,8 @@ _OFFSET = Struct("<Q")
 class Event(BaseModel):
     """One thing that happened. `seq` counts from 1 within a session, without gaps."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    # Two dozen kinds: each is built when the first of it happens, not when this is imported.
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     name: ClassVar[str] = ""
     seq: int = 0

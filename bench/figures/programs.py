@@ -40,6 +40,12 @@ async def programs(place: Place) -> list[Row]:
             effort,
         ),
         await compare(
+            Plan("from gitmachine import GitMachine, LocalMachine", "import pydantic", AIM_IMPORT),
+            _process(sys.executable, "-c", "from gitmachine import GitMachine, LocalMachine"),
+            _process(sys.executable, "-c", "import pydantic; pydantic.BaseModel"),
+            effort,
+        ),
+        await compare(
             Plan("gitmachine --help", "an empty program of click", AIM_HELP),
             _process(command, "--help"),
             _process(sys.executable, str(empty), "--help"),
@@ -49,7 +55,7 @@ async def programs(place: Place) -> list[Row]:
             Plan("gitmachine-mcp, start to first tools/list", "the SDK's empty server", AIM_SERVER),
             lambda: asyncio.to_thread(_first_list, (MCP_SERVER,)),
             lambda: asyncio.to_thread(_first_list, _EMPTY_SERVER),
-            place.effort(20.0, fewest=10),
+            place.effort(20.0),
         ),
     ]
 
