@@ -26,7 +26,7 @@ from gitmachine.machine import Machine, Observer
 from gitmachine.machines.local import adapting, cgroup, freezer, gateway, objects, observer, proc, sandbox
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.client import Address, ask
-from gitmachine.machines.local.gateway import Gateway
+from gitmachine.machines.local.gateway import LocalGateway
 from gitmachine.machines.local.layout import RECORD, Layout, remove_tree
 from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.place import SandboxPlace
@@ -80,7 +80,7 @@ class LocalMachine(Machine):
         self._user = machine_user()
         self._layout: Layout | None = None
         self._record: MachineRecord | None = None
-        self._gateway: Gateway | None = None
+        self._gateway: LocalGateway | None = None
         self._stopped = False
         self._making = asyncio.Lock()
 
@@ -206,7 +206,7 @@ class LocalMachine(Machine):
         return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
 
     async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
-        return await gateway.refusals(await self._directory(), after)
+        return await gateway.refusals((await self._directory()).directory, after)
 
     def another(self) -> LocalMachine:
         """A new machine with the same network, limits and environment."""
@@ -218,12 +218,12 @@ class LocalMachine(Machine):
         layout, record = self._layout, self._record
         assert layout is not None
         assert record is not None
-        self._limits, left = adapting.taken(self._limits, wishes, record.kept_by_group)
+        self._limits, left = adapting.taken(self._limits, wishes, adapting.never_raised(record.kept_by_group))
         kept = await asyncio.to_thread(cgroup.set_limits, record.groups, self._limits)
         arguments = self._limits.agent_arguments(by_cgroup=frozenset(kept))
         await self._in_sandbox(layout).tell([b"limit", *(argument.encode() for argument in arguments)], b"A")
         if wishes.network and self._network != "host":
-            await gateway.end(layout)
+            await gateway.end(layout.directory)
             had = self._network if isinstance(self._network, tuple) else ()
             self._network, self._gateway = AllowList.parse((*had, *wishes.network)).entries, None
         self._env |= wishes.env
@@ -359,14 +359,15 @@ class LocalMachine(Machine):
         if gateway is None or self._layout is None:
             return
         try:
-            await gateway.ensure(self._address(self._layout))
+            await gateway.ensure()
         except (ConnectionError, FileNotFoundError) as error:
             raise self._lost() from error
 
-    def _gateway_of(self) -> Gateway | None:
+    def _gateway_of(self) -> LocalGateway | None:
         if self._gateway is None and isinstance(self._network, tuple) and self._record and self._layout:
             init = Init(self._record.init.pid, self._record.init.start_time)
-            self._gateway = Gateway(self._layout, self._user, init, self._network)
+            address = self._address(self._layout)
+            self._gateway = LocalGateway(self._layout, address, self._user, init, self._network)
         return self._gateway
 
     async def _wait_until_ready(self, layout: Layout) -> None:
@@ -391,7 +392,7 @@ class LocalMachine(Machine):
             ended = await proc.kill(init.pid, init.start_time, then=lambda: self._release(record))
             if not ended:
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
-        await gateway.end(layout)
+        await gateway.end(layout.directory)
         await observer.end(layout)
         if record is not None:
             await self._release(record)
