@@ -92,6 +92,10 @@ class SessionStore:
         """Where the whole output of a command goes when its result cannot hold it."""
         return self.directory / "output" / f"{call}.txt"
 
+    def live_path(self, call: str) -> Path:
+        """Where the output of a command can be read while it runs; see `gitmachine.live_output`."""
+        return self.directory / "live" / f"{call}.txt"
+
 
 class Registry:
     """All sessions on this host."""
