@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from gitmachine.errors import ConfigurationError
 from gitmachine.machines.docker.engine import sockets
 from gitmachine.machines.docker.line import RELAY
+from gitmachine.machines.local import seccomp
 from gitmachine.machines.local.limits import MIB, Limits
 from gitmachine.machines.local.sandbox import AGENT, base_environment
 from gitmachine.network import launching
@@ -128,8 +129,7 @@ class Plan:
         # RLIMIT_NPROC would count whatever else that user number runs on the engine's host (getrlimit(2)).
         limits = self.held.limits.model_copy(update={"processes": None})
         arguments = limits.agent_arguments(by_cgroup=frozenset({"memory", "cpus"}))
-        if not self.held.read_only:
-            arguments.append("disk_system=1")
+        arguments += [f"filters={_OURS}", *([] if self.held.read_only else ["disk_system=1"])]
         return {"Entrypoint": ["python3", "-I", "-S", f"{_OURS}/agent.py", SOCKET], "Cmd": arguments}
 
     def _host_configuration(self) -> dict[str, Any]:
@@ -171,6 +171,9 @@ class Plan:
                 _add(archive, ".gitmachine/run", (RELAY_USER, held.gid), mode=0o770)
                 for source in (AGENT, RELAY):
                     _add(archive, f".gitmachine/{source.name}", (0, 0), mode=0o644, content=source.read_bytes())
+                for processor in seccomp.PROCESSORS:  # which one it is, only the engine knows
+                    code = seccomp.program(processor)
+                    _add(archive, f".gitmachine/{processor}.filter", (0, 0), mode=0o644, content=code)
             return buffer.getvalue()
 
 
