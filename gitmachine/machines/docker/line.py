@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from gitmachine.errors import MachineError, MachineLost
 from gitmachine.machines.command import Channel, CommandStream
 from gitmachine.machines.docker import frames
+from gitmachine.machines.docker.exec_stream import begun
 from gitmachine.machines.docker.frames import Kind
 from gitmachine.machines.local.client import RefusedError, encode, exceeded
 
@@ -125,7 +126,7 @@ async def held_line(
 ) -> AsyncIterator[Line]:
     """A relay in a running container, up to the end of the block. Raises MachineError."""
     execution = await container.exec(argv, stdin=True, stdout=True, stderr=True, user=user, workdir="/")
-    async with execution.start(detach=False) as stream:
+    async with begun(execution) as stream:
         yield Line(stream, accepted)
 
 

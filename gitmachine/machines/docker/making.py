@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gitmachine.errors import ConfigurationError, MachineUnavailable
 from gitmachine.machines.command import to_its_end
 from gitmachine.machines.docker import images
+from gitmachine.machines.docker.exec_stream import begun
 from gitmachine.machines.docker.images import Pull, PullCallback
 from gitmachine.machines.docker.plan import LABEL, RELAY_USER, UPLOAD_TO, Held, Mount, Network, Plan, Reach
 from gitmachine.machines.local.limits import Limits
@@ -121,7 +122,7 @@ async def _run_without_agent(docker: Docker, plan: Plan) -> None:
     try:
         container = await _run(docker, plan)
         probe = await container.exec(["/bin/sh", "-c", "exit 0"])
-        async with probe.start(detach=False) as stream:
+        async with begun(probe) as stream:
             while await stream.read_out() is not None:
                 pass
         if (await probe.inspect())["ExitCode"] == 0:

@@ -196,7 +196,12 @@ class LocalMachine(Machine):
         assert self._record is not None
         groups = self._record.groups
         before = cgroup.exceeded(groups)
-        result = await place.execute(command, options or ExecuteOptions())
+        try:
+            result = await place.execute(command, options or ExecuteOptions())
+        except MachineLost as error:
+            if self._lifetime_is_over:
+                raise self._lost() from error
+            raise
         more = [name for name, count in cgroup.exceeded(groups).items() if count > before.get(name, 0)]
         return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
 
@@ -312,6 +317,7 @@ class LocalMachine(Machine):
 
     def _launch(self, layout: Layout) -> None:
         groups = cgroup.create(layout.directory.name, self._limits)
+        created = time.time()  # before the agent's own clock begins, so that its end is never too early for ours
         try:
             init = sandbox.launch(self._plan(layout, groups))
         except BaseException:
@@ -319,7 +325,7 @@ class LocalMachine(Machine):
             raise
         self._record = MachineRecord(
             id=layout.directory.name,
-            created=time.time(),
+            created=created,
             init=InitRecord.of(init),
             network=self._network,
             env=self._env,
@@ -418,7 +424,7 @@ class LocalMachine(Machine):
     def _in_sandbox(self, layout: Layout) -> SandboxPlace:
         gateway = self._gateway_of()
         environment = {**sandbox.base_environment(), **(gateway.environment if gateway else {}), **self._env}
-        return SandboxPlace(self._address(layout), environment, sandbox.HOME)
+        return SandboxPlace(self._address(layout), environment, sandbox.HOME, self._lost)
 
     def _address(self, layout: Layout) -> Address:
         return Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
@@ -441,10 +447,14 @@ class LocalMachine(Machine):
     def _lost(self) -> MachineLost:
         where = self._layout.home if self._layout else self._settings.machines
         how = "has ended without stop()"
-        lifetime_s = self._limits.lifetime_s
-        if lifetime_s and self._record and time.time() >= self._record.created + lifetime_s:
-            how = f"has ended: its lifetime of {lifetime_s:g} s is over"
+        if self._lifetime_is_over:
+            how = f"has ended: its lifetime of {self._limits.lifetime_s:g} s is over"
         return MachineLost(f"machine {self.id} {how}; its files are still in {where}")
+
+    @property
+    def _lifetime_is_over(self) -> bool:
+        lifetime_s, record = self._limits.lifetime_s, self._record
+        return bool(lifetime_s and record and time.time() >= record.created + lifetime_s)
 
     def _freezer(self, record: MachineRecord) -> freezer.Freezer:
         return freezer.choose(record.groups, record.init.pid)

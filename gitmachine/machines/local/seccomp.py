@@ -1,4 +1,6 @@
-"""The system call filter of a sandbox, as a classic BPF program (seccomp(2)), without libseccomp.
+"""The system call filter of a sandbox, and of a container beside its engine's own: a classic BPF program (seccomp(2)).
+
+It is made without libseccomp.
 
 Containers have it beside their engine's own. It closes the channels that namespaces leave open: AF_VSOCK, the session
 keyring, TIOCSTI, io_uring, userfaultfd, nested namespaces, and the parts of the kernel that a build or a test never
