@@ -16,13 +16,15 @@ from gitmachine import DockerMachine, MachineState
 from gitmachine.types import ExecuteOptions
 from tests import leaks
 from tests.support import docker_images
+from tests.support.docker_engine import remove_group
 
 _IMAGE = "localhost/gitmachine-test:base"
 _LIMIT_S = 60
 _STORAGE = '[storage]\ndriver = "overlay"\ngraphroot = "{0}/root"\nrunroot = "{0}/run"\n'
 # Its own numbers of processes and files are above what root may set where he cannot raise a limit.
 _CONTAINERS = (
-    '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\nexit_command_delay = 0\ntmp_dir = "{0}/tmp"\n'
+    '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\ntmp_dir = "{0}/tmp"\n'
+    "exit_command_delay = 0\n"
     '[containers]\ndefault_ulimits = ["nofile={1}:{1}", "nproc=4096:4096"]\n'
 )
 
@@ -46,6 +48,7 @@ def podman(session_dir: Path) -> Iterator[Path]:
         done = subprocess.run(["podman", *arguments], env=environment, capture_output=True, text=True, timeout=_LIMIT_S)
         assert done.returncode == 0, done.stderr
 
+    groups_before = _groups()
     do("import", str(docker_images.base_tarball()), _IMAGE)
     socket = directory / "podman.sock"
     argv = ["podman", "system", "service", "--time=0", f"unix://{socket}"]
@@ -59,7 +62,15 @@ def podman(session_dir: Path) -> Iterator[Path]:
             do("system", "prune", "--all", "--force", "--volumes")
             for line in reversed(leaks.mounts(str(directory))):
                 subprocess.run(["umount", line.split()[4]], check=True)
+            for group in _groups() - groups_before:
+                remove_group(group)
             shutil.rmtree(directory)
+
+
+def _groups() -> set[Path]:
+    """Podman's own control groups, which it does not remove."""
+    top = Path("/sys/fs/cgroup")
+    return {*top.glob("libpod_parent"), *top.glob("*/libpod_parent")}
 
 
 async def test_a_machine_on_podman_runs_pauses_and_keeps_its_list(podman: Path, state_dir: Path) -> None:
