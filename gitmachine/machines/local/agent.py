@@ -726,7 +726,7 @@ def hide_from_others() -> None:
 
 
 def filter_calls(directory: str) -> None:
-    """Takes on the filter for this processor, for good and for all that is started (seccomp(2))."""
+    """Takes on the filter for this processor, beside the engine's, for all that is started from now on (seccomp(2))."""
     path = f"{directory}/{os.uname().machine}.filter"
     if not os.path.exists(path):
         return
