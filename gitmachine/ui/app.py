@@ -74,7 +74,9 @@ class Page:
         ended = [seen for seen in everyone if seen.state == "stopped"]
         shown = ended if request.query_params.get("all") else ended[:_ENDED_SHOWN]
         corrupt = await asyncio.to_thread(Registry().corrupt)
-        return self._render(request, "index.html", live=live, ended=shown, hidden=len(ended) - len(shown), corrupt=corrupt)
+        return self._render(
+            request, "index.html", live=live, ended=shown, hidden=len(ended) - len(shown), corrupt=corrupt
+        )
 
     async def _session(self, request: Request) -> Response:
         seen, timeline, relatives = await self._of(request)

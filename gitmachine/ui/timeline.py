@@ -18,7 +18,9 @@ _TOLD_BY_ENTRIES = frozenset(
     {"checkpointed", "command_started", "command_finished", "reconnected", "stopping", "rewound", "recovered"}
 )
 _GOOD = frozenset({"committed", "pushed"})
-_BAD = frozenset({"push_rejected", "push_held", "capture_incomplete", "machine_lost", "callback_failed", "setup_failed"})
+_BAD = frozenset(
+    {"push_rejected", "push_held", "capture_incomplete", "machine_lost", "callback_failed", "setup_failed"}
+)
 
 
 @dataclass(frozen=True, slots=True)
