@@ -15,7 +15,7 @@ from gitmachine.ui.sessions import store_of
 from gitmachine.wording import describe
 
 _TOLD_BY_ENTRIES = frozenset(
-    {"checkpointed", "command_started", "command_finished", "reconnected", "stopping", "rewound", "recovered"}
+    {"checkpointed", "command_started", "command_finished", "reconnected", "started", "stopping", "rewound"}
 )
 _GOOD = frozenset({"committed", "pushed"})
 _BAD = frozenset(

@@ -112,7 +112,9 @@ async def browser(session_dir: Path) -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def admitted(browser: Browser, address: str) -> AsyncIterator[BrowserContext]:
     """A browser that has used the address."""
-    context = await browser.new_context(viewport={"width": 1360, "height": 900}, base_url=address.partition("/enter")[0])
+    context = await browser.new_context(
+        viewport={"width": 1360, "height": 900}, base_url=address.partition("/enter")[0]
+    )
     context.set_default_timeout(10_000)
     page = await context.new_page()
     await page.goto(address)
