@@ -1,64 +1,109 @@
-"""python -m bench [--quick] [--json FILE]: takes the figures and prints the table."""
+"""python -m bench [NAME,NAME…]: takes the figures, each in a process of its own, and prints the table.
+
+`--results` publishes what there is in RESULTS.md, without taking anything.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
+import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bench import checkpoints, langchain_run, mcp_server, sessions
-from bench.measure import HEADER, Extra, Figure
-from bench.repositories import synthetic
+from bench import registry, results
+from bench.describing import this_machine, this_moment
+from bench.registry import Figure, Place
+from bench.repositories import Repositories
+from tests import leaks
+
+_PATIENCE, _LONG_FACTOR = 4, 6
+"""How often its planned time a figure may take, and how much longer the long form may."""
 
 
-async def take(work: Path, files: int) -> list[Figure | Extra]:
-    small = synthetic(work / "small.git", 50)
-    large = synthetic(work / "large.git", files)
-    figures: list[Figure | Extra] = []
-    parts: tuple[Awaitable[Sequence[Figure | Extra]], ...] = (
-        sessions.commands(small),
-        checkpoints.checkpoints(large, _below(work, "checkpoints"), files),
-        checkpoints.forks(large, _below(work, "forks"), files),
-        sessions.changes(large, _below(work, "large"), files),
-        sessions.starts(large, _below(work, "starts"), files),
-        mcp_server.calls(small),
-        mcp_server.starts(),
-        langchain_run.calls(small),
-    )
-    for part in parts:
-        for figure in await part:
-            print(figure.row(), flush=True)
-            figures.append(figure)
-    print(await checkpoints.disk_of_forks(small), flush=True)
-    return figures
-
-
-def _below(work: Path, name: str) -> Path:
-    path = work / name
-    path.mkdir()
-    return path
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="2,000 files instead of 20,000")
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("only", nargs="?", default="", help="names of figures, with commas; all without")
+    parser.add_argument("--long", action="store_true", help="the sizes that do not fit into twenty minutes, too")
+    parser.add_argument("--results", action="store_true", help="publish the results that are kept; takes none")
+    parser.add_argument("--list", action="store_true", help="say which figures there are")
+    parser.add_argument("--take", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gitmachine-bench-") as directory:
+    figures = registry.chosen(options.only)
+    if options.list:
+        print("\n".join(f"{figure.name:<14} {figure.about}" for figure in figures))
+        return 0
+    if options.take:
+        return _take(figures[0], options.long)
+    failed = [] if options.results else _run(figures, options.long)
+    if options.results or (not options.only and not failed):
+        results.publish(results.kept())
+    else:
+        names = {figure.name for figure in figures}
+        for row in results.grown(result for result in results.kept() if result.name in names):
+            print(results.line(row))
+    if failed:
+        print(f"these figures failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _run(figures: list[Figure], long: bool) -> list[str]:
+    """Takes each in a process of its own; the names of those that failed or took too long."""
+    print(", ".join(f"{key} {value}" for key, value in {**this_machine(), **this_moment()}.items()))
+    print(results.HEADER, flush=True)
+    failed = []
+    for figure in figures:
+        argv = [sys.executable, "-m", "bench", figure.name, "--take", *(["--long"] if long else [])]
+        limit = _PATIENCE * figure.seconds * (_LONG_FACTOR if long else 1)
+        with _work() as work:
+            try:
+                subprocess.run(argv, check=True, timeout=limit, cwd=work, env=_environment(work))
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                print(f"{figure.name}: {error}", file=sys.stderr, flush=True)
+                failed.append(figure.name)
+    return failed
+
+
+@contextmanager
+def _work() -> Iterator[Path]:
+    """A directory for one figure. What still runs in it afterwards is ended: machines outlive a killed program."""
+    with tempfile.TemporaryDirectory(prefix="gitmachine-bench-", ignore_cleanup_errors=True) as directory:
         work = Path(directory)
         work.chmod(0o711)
-        os.environ["GITMACHINE_HOME"] = str(work / "state")
-        print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, uid {os.geteuid()}")
-        print(HEADER)
-        figures = asyncio.run(take(work, 2_000 if options.quick else 20_000))
-    if options.json:
-        options.json.write_text(json.dumps([figure.as_json() for figure in figures], indent=1) + "\n")
+        (work / "repositories").mkdir(mode=0o755)
+        try:
+            yield work
+        finally:
+            for process in leaks.processes(directory):
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.partition(":")[0]), signal.SIGKILL)
+
+
+def _environment(work: Path) -> dict[str, str]:
+    root = str(Path(__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": root, "TMPDIR": str(work), "GITMACHINE_HOME": str(work / "state")}
+
+
+def _take(figure: Figure, long: bool) -> int:
+    """Takes one figure in this process, in the current directory."""
+    work = Path.cwd()
+    place = Place(work, Repositories(work / "repositories"), long)
+    moment, began = this_moment(), time.monotonic()
+    rows = asyncio.run(figure.load()(place))
+    spent = time.monotonic() - began
+    for row in rows:
+        print(results.line(row), flush=True)
+    over = f", planned were {figure.seconds} s" if spent > figure.seconds and not long else ""
+    print(f"  {figure.name}: {spent:.0f} s{over}", flush=True)
+    results.Result(figure.name, tuple(rows), spent, long, this_machine(), moment).save()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gitmachine.machines.local.probe import BWRAP_ENVIRONMENT, bwrap_path
@@ -32,3 +36,15 @@ async def shell(command: str, cwd: Path) -> None:
     )
     _, stderr = await process.communicate()
     assert process.returncode == 0, stderr.decode()
+
+
+@contextmanager
+def served(root: Path) -> Iterator[str]:
+    """The base URL of a git server over HTTP for the bare repositories in `root`, in a process of its own."""
+    argv = [sys.executable, "-m", "bench.serving", str(root)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.communicate()  # its standard input closes, which ends it

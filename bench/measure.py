@@ -1,128 +1,177 @@
-"""How a figure is taken: ours and the floor in turn, after a warm-up, so that a busy machine disturbs both alike."""
+"""How a figure is taken: all contenders in turn, after a warm-up, so that a busy machine disturbs them alike.
+
+What is published is the median of the ratios (or differences) round by round, with their quartiles: two numbers that
+were taken a moment apart on one machine. Times by themselves are printed beside it and mean little elsewhere.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
 Work = Callable[[], Awaitable[object]]
+Samples = Mapping[str, list[float]]
+"""Milliseconds by contender, in the order of the rounds."""
+
+OURS = "ours"
+FLOOR = "floor"
+
+Measure = Literal["ratio", "extra", "value", "exponent"]
+"""How often its floor a figure is; how much more than its floor; a number by itself; how it grows."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table. Times in milliseconds."""
+class Contender:
+    """Something that is timed once in each round."""
 
-    name: str
-    against: str
-    aim: float
-    ours_ms: float
-    floor_ms: float
-    ratio: float
-    """The median of the ratios pair by pair."""
-    spread: tuple[float, float]
-    """The first and the third quartile of those ratios."""
-    samples: int
-
-    @property
-    def met(self) -> bool:
-        return self.ratio <= self.aim
-
-    def row(self) -> str:
-        low, high = self.spread
-        mark = "met" if self.met else "MISSED"
-        return (
-            f"{self.name:<44} {self.ours_ms:>9.1f} {self.floor_ms:>9.1f} {self.ratio:>7.2f} "
-            f"{low:>6.2f}-{high:<6.2f} {self.aim:>5.2f} {mark:<7} {self.against}"
-        )
-
-    def as_json(self) -> dict[str, object]:
-        return {**asdict(self), "met": self.met}
+    work: Work
+    """A float that it gives back counts in place of the time that it took, in milliseconds."""
+    before: Work | None = None
+    """Prepares this contender's turn; not counted. What it needs undone the next round's `before` does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Extra:
-    """A line of the table for what should cost a certain time more than its floor, however long that is."""
+class Effort:
+    """How many rounds. When the time is up, those taken count, if they are at least `fewest`."""
+
+    samples: int = 20
+    warm_up: int = 2
+    seconds: float = 240.0
+    fewest: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
 
     name: str
     against: str
-    aim: float
-    """Milliseconds."""
-    ours_ms: float
-    floor_ms: float
-    extra_ms: float
-    """The median of the differences pair by pair."""
-    spread: tuple[float, float]
-    """The first and the third quartile of those differences."""
-    samples: int
+    measure: Measure
+    value: float
+    spread: tuple[float, float] | None = None
+    """The first and the third quartile."""
+    aim: float | None = None
+    at_least: bool = False
+    """The aim is a lower bound."""
+    ours: float | None = None
+    theirs: float | None = None
+    unit: str = "ms"
+    """Of `ours` and `theirs`, and of the value unless that is a ratio or an exponent."""
+    samples: int = 1
+    kind: str = "floor"
+    """What it is held against: floor, peer, or nothing (fact)."""
+    series: str = ""
+    """Rows of one series differ in `size`; how `ours` grows with it is fitted."""
+    size: float = 0.0
 
     @property
-    def met(self) -> bool:
-        return self.extra_ms <= self.aim
+    def met(self) -> bool | None:
+        """None where nothing was aimed at."""
+        if self.aim is None:
+            return None
+        return self.value >= self.aim if self.at_least else self.value <= self.aim
 
-    def row(self) -> str:
-        low, high = self.spread
-        mark = "met" if self.met else "MISSED"
-        return (
-            f"{self.name:<44} {self.ours_ms:>9.1f} {self.floor_ms:>9.1f} {self.extra_ms:>+5.1f}ms "
-            f"{low:>6.1f}-{high:<6.1f} {self.aim:>3.0f}ms {mark:<7} {self.against}"
-        )
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
-    def as_json(self) -> dict[str, object]:
-        return {**asdict(self), "met": self.met}
-
-
-HEADER = f"{'figure':<44} {'ours ms':>9} {'floor ms':>9} {'ratio':>7} {'quartiles':>13} {'aim':>5} {'':<7} against"
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        spread = data.pop("spread")
+        return cls(**data, spread=None if spread is None else (spread[0], spread[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured against what."""
+    """What a row says beside its numbers."""
 
     name: str
     against: str
-    aim: float
-    samples: int = 20
-    warm_up: int = 2
+    aim: float | None = None
+    at_least: bool = False
+    kind: str = "floor"
+    series: str = ""
+    size: float = 0.0
+    inverse: bool = False
+    """The ratio is theirs over ours: how many times slower they are."""
 
 
-async def compare(plan: Plan, ours: Work, floor: Work, before_each: Work | None = None) -> Figure:
-    """Takes the samples in pairs. `before_each` prepares both and is not counted."""
-    pairs = await _pairs(plan, ours, floor, before_each)
-    middle, spread = _quartiles([mine / theirs for mine, theirs in pairs])
-    return Figure(plan.name, plan.against, plan.aim, *_medians(pairs), middle, spread, len(pairs))
+@dataclass(slots=True)
+class Taken:
+    """The samples of one set of rounds, and the rows that can be made of them."""
+
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def ratio(self, plan: Plan, ours: str = OURS, theirs: str = FLOOR) -> Row:
+        if plan.inverse:
+            values = [other / mine for mine, other in self._pairs(ours, theirs)]
+        else:
+            values = [mine / other for mine, other in self._pairs(ours, theirs)]
+        return self._row(plan, "ratio", values, ours, theirs)
+
+    def extra(self, plan: Plan, ours: str = OURS, theirs: str = FLOOR) -> Row:
+        """The aim is in milliseconds."""
+        return self._row(plan, "extra", [mine - other for mine, other in self._pairs(ours, theirs)], ours, theirs)
+
+    def _pairs(self, ours: str, theirs: str) -> list[tuple[float, float]]:
+        return list(zip(self.samples[ours], self.samples[theirs], strict=True))
+
+    def _row(self, plan: Plan, measure: Measure, values: list[float], ours: str, theirs: str) -> Row:
+        return Row(
+            plan.name,
+            plan.against,
+            measure,
+            statistics.median(values),
+            quartiles(values),
+            plan.aim,
+            plan.at_least,
+            statistics.median(self.samples[ours]),
+            statistics.median(self.samples[theirs]),
+            samples=len(values),
+            kind=plan.kind,
+            series=plan.series,
+            size=plan.size,
+        )
 
 
-async def extra(plan: Plan, ours: Work, floor: Work) -> Extra:
-    """As `compare`; the aim is in milliseconds."""
-    pairs = await _pairs(plan, ours, floor, None)
-    middle, spread = _quartiles([mine - theirs for mine, theirs in pairs])
-    return Extra(plan.name, plan.against, plan.aim, *_medians(pairs), middle, spread, len(pairs))
+def quartiles(values: list[float]) -> tuple[float, float] | None:
+    """The first and the third; None for too few values."""
+    if len(values) < 3:
+        return None
+    low, _, high = statistics.quantiles(values, n=4)
+    return low, high
 
 
-async def _pairs(plan: Plan, ours: Work, floor: Work, before_each: Work | None) -> list[tuple[float, float]]:
-    pairs: list[tuple[float, float]] = []
-    for turn in range(plan.warm_up + plan.samples):
-        if before_each is not None:
-            await before_each()
-        pair = (await _timed(ours), await _timed(floor))
-        if turn >= plan.warm_up:
-            pairs.append(pair)
-    return pairs
+async def rounds(contenders: Mapping[str, Contender | Work], effort: Effort | None = None) -> Taken:
+    """Times each contender once a round. Who begins changes from round to round, for what follows the floor's work
+    finds other caches than what follows its own."""
+    effort = effort or Effort()
+    named = {name: one if isinstance(one, Contender) else Contender(one) for name, one in contenders.items()}
+    order = list(named)
+    taken = Taken({name: [] for name in named})
+    ends = time.monotonic() + effort.seconds
+    for turn in range(effort.warm_up + effort.samples):
+        if turn >= effort.warm_up + effort.fewest and time.monotonic() > ends:
+            break
+        for name in order:
+            spent = await _timed(named[name])
+            if turn >= effort.warm_up:
+                taken.samples[name].append(spent)
+        order = [*order[1:], order[0]]
+    return taken
 
 
-def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    return statistics.median(mine for mine, _ in pairs), statistics.median(theirs for _, theirs in pairs)
+async def compare(plan: Plan, ours: Contender | Work, floor: Contender | Work, effort: Effort | None = None) -> Row:
+    """The ratio of two."""
+    return (await rounds({OURS: ours, FLOOR: floor}, effort)).ratio(plan)
 
 
-def _quartiles(values: list[float]) -> tuple[float, tuple[float, float]]:
-    """The median, and the first and the third quartile."""
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
-    return statistics.median(values), (low, high)
-
-
-async def _timed(work: Work) -> float:
+async def _timed(contender: Contender) -> float:
+    if contender.before is not None:
+        await contender.before()
     began = time.perf_counter()
-    await work()
-    return (time.perf_counter() - began) * 1000
+    told = await contender.work()
+    spent = (time.perf_counter() - began) * 1000
+    return told if isinstance(told, float) else spent

@@ -39,21 +39,6 @@ from gitmachine.errors import (
     StateError,
     VaultError,
 )
-from gitmachine.machine import Machine
-from gitmachine.types import (
-    Actor,
-    Capabilities,
-    ExecuteOptions,
-    ExecutionResult,
-    GitIdentity,
-    LogEntry,
-    MachineState,
-    PullOutcome,
-    PushOutcome,
-    Refusal,
-    RunOptions,
-    Wishes,
-)
 
 if TYPE_CHECKING:
     from gitmachine.events import Event
@@ -62,6 +47,7 @@ if TYPE_CHECKING:
     from gitmachine.git.guard import Guard
     from gitmachine.git.verify import Verification
     from gitmachine.git_machine import GitMachine
+    from gitmachine.machine import Machine
     from gitmachine.machines.docker import DockerMachine
     from gitmachine.machines.e2b import E2BMachine
     from gitmachine.machines.local import Limits, LocalMachine
@@ -70,9 +56,38 @@ if TYPE_CHECKING:
     from gitmachine.rewinding import Rewind
     from gitmachine.sessions import Registry, SessionRecord
     from gitmachine.status import Status
+    from gitmachine.types import (
+        Actor,
+        Capabilities,
+        ExecuteOptions,
+        ExecutionResult,
+        GitIdentity,
+        LogEntry,
+        MachineState,
+        PullOutcome,
+        PushOutcome,
+        Refusal,
+        RunOptions,
+        Wishes,
+    )
 
+_TYPES = (
+    "Actor",
+    "Capabilities",
+    "ExecuteOptions",
+    "ExecutionResult",
+    "GitIdentity",
+    "LogEntry",
+    "MachineState",
+    "PullOutcome",
+    "PushOutcome",
+    "Refusal",
+    "RunOptions",
+    "Wishes",
+)
 # What takes time to load, most of it pydantic's.
 _LAZY = {
+    **dict.fromkeys(_TYPES, "gitmachine.types"),
     "BlameLine": "gitmachine.git.blame",
     "DockerMachine": "gitmachine.machines.docker",
     "Consent": "gitmachine.project.consent",
@@ -83,6 +98,7 @@ _LAZY = {
     "HistoryEntry": "gitmachine.git.chain",
     "Limits": "gitmachine.machines.local",
     "LocalMachine": "gitmachine.machines.local",
+    "Machine": "gitmachine.machine",
     "Process": "gitmachine.process",
     "Registry": "gitmachine.sessions",
     "Rewind": "gitmachine.rewinding",

@@ -37,9 +37,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from gitmachine.types import PushOutcome
+if TYPE_CHECKING:
+    from gitmachine.types import PushOutcome
 
 
 class GitMachineError(Exception):

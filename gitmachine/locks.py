@@ -3,7 +3,8 @@
 flock(2) belongs to the open file description, so each holder opens the file for itself and the same lock
 serves two tasks of one program and two programs alike; a holder that dies lets go. Waiting is polling,
 because flock cannot be awaited, and first come is first served within a factor of the polling interval: who
-waits for the lock alone first takes the gate, at which newcomers queue.
+waits for the lock alone first takes the gate, at which newcomers queue. The tasks of one loop do not poll for
+one another: they queue for what one alone can hold, and only the first in the queue looks at the file.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from gitmachine.errors import SessionBusy
+from gitmachine.queues import queue_of
 
 _FIRST_PAUSE_S = 0.0005
 _LONGEST_PAUSE_S = 0.03
@@ -45,28 +47,47 @@ class FileLock:
     @asynccontextmanager
     async def _held(self, *, exclusive: bool, timeout: float) -> AsyncIterator[None]:
         deadline = time.monotonic() + timeout
-        gate = await self._acquire(self._gate, exclusive=True, deadline=deadline, timeout=timeout)
-        try:
-            lock = await self._acquire(self._path, exclusive=exclusive, deadline=deadline, timeout=timeout)
-        finally:
-            gate.close()
-        try:
+        async with AsyncExitStack() as holding:
+            async with self._queued(self._gate, deadline, timeout):
+                gate = await self._acquire(self._gate, exclusive=True, deadline=deadline, timeout=timeout)
+                try:
+                    if exclusive:
+                        await holding.enter_async_context(self._queued(self._path, deadline, timeout))
+                    lock = await self._acquire(self._path, exclusive=exclusive, deadline=deadline, timeout=timeout)
+                    holding.callback(lock.close)
+                finally:
+                    gate.close()
             lock.mark()
             yield
+
+    @asynccontextmanager
+    async def _queued(self, path: Path | str, deadline: float, timeout: float) -> AsyncIterator[None]:
+        """Held by one task of this loop, first come, first served."""
+        turn = queue_of(path)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                await turn.acquire()
+        except TimeoutError:
+            raise self._busy(timeout) from None
+        try:
+            yield
         finally:
-            lock.close()
+            turn.release()
 
     async def _acquire(self, path: Path, *, exclusive: bool, deadline: float, timeout: float) -> _Held:
         pause = _FIRST_PAUSE_S
         while (held := _Held.attempt(path, exclusive=exclusive)) is None:
             if time.monotonic() >= deadline:
-                raise SessionBusy(
-                    f"{self._what} is in use by another call or program and was not free within {timeout:g} s; "
-                    "let that end, or try again"
-                )
+                raise self._busy(timeout)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         return held
+
+    def _busy(self, timeout: float) -> SessionBusy:
+        return SessionBusy(
+            f"{self._what} is in use by another call or program and was not free within {timeout:g} s; "
+            "let that end, or try again"
+        )
 
 
 class _Held:

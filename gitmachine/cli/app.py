@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gitmachine.cli.doing import do
-from gitmachine.cli.entry import Entry
 from gitmachine.cli.exits import described
 from gitmachine.cli.history import COMMANDS as HISTORY_COMMANDS
 from gitmachine.cli.home import COMMANDS as HOME_COMMANDS
 from gitmachine.cli.page import COMMANDS as PAGE_COMMANDS
 from gitmachine.errors import ConfigurationError
-from gitmachine.network.policy import AllowList
-from gitmachine.project.consent import WORDS, Consent
+from gitmachine.project.words import WORDS
+
+if TYPE_CHECKING:  # what takes time to load is loaded by the command that needs it: `--help` does without
+    from gitmachine.cli.entry import Entry
+    from gitmachine.project.consent import Consent
 
 _EPILOG = f"""\b
 A command's own exit code is passed through. Otherwise:
@@ -29,15 +30,24 @@ State is kept in GITMACHINE_HOME.
 """
 
 
-def _version() -> str:
+def _version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    """Says the version, and looks it up only then: that reads the metadata of what is installed."""
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib import metadata
+
     try:
-        return metadata.version("gitmachine-sdk")
+        version = metadata.version("gitmachine-sdk")
     except metadata.PackageNotFoundError:
-        return "from a source tree"
+        version = "from a source tree"
+    click.echo(f"gitmachine, version {version}")
+    ctx.exit()
 
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), prog_name="gitmachine")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """A sandboxed machine with a git repository in it: every session is a branch, nothing is lost."""
@@ -65,6 +75,8 @@ def _network(ctx: click.Context, param: click.Parameter, words: tuple[str, ...])
         return parts[0]
     if not _POLICIES.isdisjoint(parts):
         raise click.BadParameter("none, bridge and host stand alone: give one of them, or hosts", ctx, param)
+    from gitmachine.network.policy import AllowList
+
     try:
         return AllowList.parse(parts).entries or None
     except ConfigurationError as error:
@@ -72,6 +84,8 @@ def _network(ctx: click.Context, param: click.Parameter, words: tuple[str, ...])
 
 
 def _consent(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> Consent:
+    from gitmachine.project.consent import Consent
+
     try:
         return Consent.of((part for word in words for part in word.split(",") if part), os.environ)
     except ConfigurationError as error:
@@ -125,6 +139,8 @@ def entry_options(command: Any) -> Any:
 
 
 def _entry(options: dict[str, Any]) -> Entry:
+    from gitmachine.cli.entry import Entry
+
     return Entry(
         repo=options["repo"],
         session=options["session"],

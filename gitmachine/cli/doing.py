@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import sys
 import traceback
@@ -12,7 +11,6 @@ from typing import Any, NoReturn
 
 import click
 
-from gitmachine.actor import acting
 from gitmachine.cli.exits import Exit, exit_for
 from gitmachine.cli.interrupts import Interrupted, until_interrupted
 from gitmachine.cli.pipes import silence
@@ -22,6 +20,10 @@ from gitmachine.errors import AuthenticationFailed, GitMachineError, PushHeld
 
 def do(work: Coroutine[Any, Any, int | None], *, as_json: bool = False) -> NoReturn:
     """Runs a command to its end and leaves with its exit code. An error is a message, never a traceback."""
+    import asyncio  # here, since `--help` does without them
+
+    from gitmachine.actor import acting
+
     try:
         with acting("cli"):
             code = asyncio.run(until_interrupted(work))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -25,6 +24,8 @@ async def until_interrupted(step: Coroutine[Any, Any, T]) -> T:
 
     A signal that we were started to ignore, as by nohup(1), stays ignored.
     """
+    import asyncio  # here, since `--help` does without it
+
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(step)
     received: list[signal.Signals] = []

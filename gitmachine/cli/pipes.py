@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import queue
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Pipe:
@@ -19,7 +22,9 @@ class Pipe:
         """`on_closed` is called on the loop, once, when there is no reader any more."""
         self._descriptor = descriptor
         self._on_closed = on_closed
-        self._loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop  # here, since `--help` does without it
+
+        self._loop = get_running_loop()
         self._queue: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True, name=f"write to {descriptor}")
         self._thread.start()

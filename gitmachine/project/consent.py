@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from gitmachine.errors import ConfigurationError
 from gitmachine.network.policy import Rule, parse_rule
-from gitmachine.project.file import ProjectFile
+from gitmachine.project.words import WORDS
 from gitmachine.types import Wishes
 
-WORDS = ("setup", "image", "image=PATTERN", "network", "network=HOST", "env=NAME", "limits", "all", "ignore")
+if TYPE_CHECKING:  # its models take most of the time of `gitmachine --help` to make
+    from gitmachine.project.file import ProjectFile
 
 
 @dataclass(frozen=True, slots=True)

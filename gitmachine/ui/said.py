@@ -8,7 +8,7 @@ from typing import Any
 
 from gitmachine.git.chain import HistoryEntry
 from gitmachine.git.vault import Change
-from gitmachine.ui.visible import plain, shown
+from gitmachine.ui.visible import on_one_line, plain, shown
 
 _STATUS = {"A": "added", "D": "deleted", "M": "modified", "T": "type changed"}
 
@@ -78,6 +78,6 @@ def label(text: str) -> str:
 
 FILTERS: dict[str, Any] = {
     "age": age, "changed_path": changed_path, "clock": clock, "duration": duration, "ending": ending,
-    "headline": headline, "label": label, "plain": plain, "shown": shown,
+    "headline": headline, "label": label, "on_one_line": on_one_line, "plain": plain, "shown": shown,
     "status_word": lambda letter: _STATUS.get(letter, letter), "tone": tone,
 }  # fmt: skip

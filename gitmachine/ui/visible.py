@@ -46,6 +46,11 @@ def shown(text: str) -> Markup:
     return Markup("\n").join(_line(line) for line in text.replace("\r\n", "\n").split("\n"))
 
 
+def on_one_line(text: str) -> Markup:
+    """The same for a name, in which a line break is as odd as any other control."""
+    return Markup('<span class="unseen">\\x0a</span>').join(_line(line) for line in text.split("\n"))
+
+
 def _line(line: str) -> Markup:
     more = len(line) - MAX_LINE
     marked = Markup().join(

@@ -13,7 +13,8 @@ from typing import Any
 
 from gitmachine.errors import ConfigurationError, GitMachineError, MissingExtra
 from gitmachine.network.policy import AllowList
-from gitmachine.project.consent import WORDS, Consent
+from gitmachine.project.consent import Consent
+from gitmachine.project.words import WORDS
 from gitmachine_mcp import INSTALL
 from gitmachine_mcp.options import Options
 

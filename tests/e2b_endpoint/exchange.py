@@ -87,6 +87,7 @@ class Exchange:
                     self.recorded.status = message["status"]
                 else:
                     self._complete = not message.get("more_body", False)
+                    self.recorded.answered_bytes += len(message.get("body", b""))
                 await self._send(message)
 
     def reset(self) -> None:

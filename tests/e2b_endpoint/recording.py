@@ -19,6 +19,8 @@ class Recorded:
     body: bytearray = field(default_factory=bytearray)
     status: int | None = None
     """None: not answered yet, or never."""
+    answered_bytes: int = 0
+    """Of the answer's body."""
     cut: bool = False
     """A pause, or the end of its sandbox, has cut it off."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gitmachine.errors import ConfigurationError, FileError, MachineError
 from gitmachine.machines.command import Channel, CommandStream, collect
+from gitmachine.machines.docker.exec_stream import begun
 from gitmachine.types import ExecuteOptions, ExecutionResult
 
 if TYPE_CHECKING:
@@ -161,9 +162,7 @@ class _Exec(CommandStream):
             execution = await container.exec(
                 argv, stdin=bool(stdin), environment={**environment, _MARK: mark}, workdir="/"
             )
-            stream: Stream = execution.start(detach=False)
-            stack.push_async_callback(stream.close)
-            await stream.__aenter__()  # begins it, once; its own type says that it cannot be entered
+            stream = await stack.enter_async_context(begun(execution))
             made = cls(opened, stack.pop_all(), execution, stream, mark)
         if stdin:
             made._feeding = asyncio.create_task(made._feed(stdin))
@@ -205,7 +204,7 @@ class _Exec(CommandStream):
     async def kill(self) -> None:
         async with self._opened() as container:
             execution = await container.exec(["/bin/sh", "-c", _KILL, "sh", f"{_MARK}={self._mark}"])
-            async with execution.start(detach=False) as stream:
+            async with begun(execution) as stream:
                 while await stream.read_out() is not None:
                     pass
 

@@ -1,0 +1,158 @@
+"""What it costs to see, to keep and to commit what a command changed, and to fork from it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+from pathlib import Path
+
+from bench import floors
+from bench.measure import FLOOR, OURS, Contender, Effort, Plan, Row, compare, rounds
+from bench.registry import Place
+from gitmachine import GitMachine, LocalMachine
+from gitmachine.settings import load
+
+AIM = 1.2
+AIM_FORK = 1.5
+_IDENTITY = "-c user.name=b -c user.email=b@example.com"
+_FORKS = 50
+
+
+async def changes(place: Place) -> list[Row]:
+    """diff, commit and checkpoint with 1 and 1,000 changed files, in 20,000 and 100,000, against git's own commands."""
+    rows = []
+    for files, changed, seconds, fewest in (
+        (20_000, 1, 20.0, 20),
+        (20_000, 1_000, 40.0, 10),
+        (100_000, 1, 50.0, 8),
+        (100_000, 1_000, 50.0, 5),
+    ):
+        rows += await _changes(place, files, changed, place.effort(seconds, fewest, warm_up=1))
+    return rows
+
+
+async def _changes(place: Place, files: int, changed: int, effort: Effort) -> list[Row]:
+    repository = place.repositories.of(files)
+    work = place.below(f"changes-{files}-{changed}")
+    await floors.shell(f"git clone -q {repository} plain", work)
+    turns = itertools.count()
+    each = Effort(effort.samples, effort.warm_up, effort.seconds / 3, effort.fewest)
+    lifecycle = GitMachine(LocalMachine(), str(repository), session="lifecycle", checkpoint="lifecycle")
+    async with lifecycle as gm:
+        edit = _Edit(gm, work / "plain", changed, turns)
+        diff = await rounds(
+            {
+                OURS: Contender(gm.diff, edit.ours),
+                FLOOR: Contender(edit.git("git add -A -N . && git diff HEAD"), edit.floor),
+            },
+            each,
+        )
+        commit = await rounds(
+            {
+                OURS: Contender(gm.commit, edit.ours),
+                FLOOR: Contender(edit.git(f"git add -A && git {_IDENTITY} commit -qm x"), edit.floor),
+            },
+            each,
+        )
+    async with GitMachine(LocalMachine(), str(repository), session="each") as gm:
+        checkpoint = await rounds(
+            {
+                OURS: Contender(lambda: gm.run(edit.script(next(turns)))),
+                FLOOR: Contender(lambda: edit.floor_and_keep()),
+            },
+            each,
+        )
+    shutil.rmtree(work)
+    what = f"{changed:,} changed in {files:,}"
+
+    def plan(name: str, against: str) -> Plan:
+        return Plan(f"{name}, {what}", against, AIM, series=f"{name}, {changed:,} changed, files", size=files)
+
+    return [
+        diff.ratio(plan("diff", "git add -N; git diff HEAD")),
+        commit.ratio(plan("commit", "git add -A; git commit")),
+        checkpoint.ratio(plan("command + checkpoint", "the command + git add -A; git write-tree")),
+    ]
+
+
+class _Edit:
+    """The same change, in a session's machine and in a plain clone."""
+
+    def __init__(self, gm: GitMachine, plain: Path, changed: int, turns: itertools.count[int]) -> None:
+        self._gm = gm
+        self._plain = plain
+        self._changed = changed
+        self._turns = turns
+
+    def script(self, turn: int) -> str:
+        last = self._changed - 1
+        return f"for i in $(seq 0 {last}); do echo edit {turn} >d$((i / 100))/f$i.txt; done"
+
+    async def ours(self) -> None:
+        await self._gm.run(self.script(next(self._turns)))
+
+    async def floor(self) -> None:
+        await floors.shell(self.script(next(self._turns)), self._plain)
+
+    def git(self, command: str):  # type: ignore[no-untyped-def]
+        return lambda: floors.shell(command, self._plain)
+
+    async def floor_and_keep(self) -> None:
+        await self.floor()
+        await floors.shell("git add -A && git write-tree", self._plain)
+
+
+async def fork(place: Place, files: int = 20_000) -> list[Row]:
+    """A fork, its working tree written and ready for commands, against writing the working tree alone."""
+    repository = place.repositories.of(files)
+    work = place.below("fork")
+    await floors.shell(f"git clone -q {repository} plain", work)
+    numbers = itertools.count()
+    forked: list[GitMachine] = []
+    async with GitMachine(LocalMachine(), str(repository), session="parent") as parent:
+
+        async def ours() -> None:
+            forked.append(await parent.fork(f"fork-{next(numbers)}"))
+
+        async def clear() -> None:
+            while forked:
+                await forked.pop().stop(push=False)
+            for tree in work.glob("tree-*"):
+                shutil.rmtree(tree)
+
+        def floor():  # type: ignore[no-untyped-def]
+            return floors.shell(f"git checkout-index -a --prefix={work}/tree-{next(numbers)}/", work / "plain")
+
+        row = await compare(
+            Plan(f"fork, {files:,} files", "git checkout-index into an empty directory", AIM_FORK),
+            Contender(ours, clear),
+            Contender(floor, clear),
+            place.effort(30.0, fewest=10, warm_up=1),
+        )
+        await clear()
+    return [row, await _disk_of_forks(place)]
+
+
+async def _disk_of_forks(place: Place) -> Row:
+    """What the objects of so many forks take on disk, each file counted once however many links it has."""
+    async with GitMachine(LocalMachine(), str(place.repositories.of(50)), session="many") as parent:
+        before = await asyncio.to_thread(_object_bytes)
+        children = await parent.forks("many-fork", _FORKS)
+        after = await asyncio.to_thread(_object_bytes)
+        for child in children:
+            await child.stop(push=False)
+    added = (after - before) / 1024 / _FORKS
+    return Row("objects on disk that a fork adds", f"{_FORKS} forks", "value", added, unit="KiB", kind="fact")
+
+
+def _object_bytes() -> int:
+    seen: dict[int, int] = {}
+    for directory, _, names in os.walk(load().machines):
+        if "/objects" not in directory:
+            continue
+        for name in names:
+            status = os.lstat(os.path.join(directory, name))
+            seen[status.st_ino] = status.st_blocks * 512
+    return sum(seen.values())
