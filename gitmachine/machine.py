@@ -179,6 +179,13 @@ class Machine(ABC):
         _raise_for_file(result, path)
         return base64.b64decode(result.stdout)
 
+    async def read_stream(self, path: str) -> AsyncIterator[bytes]:
+        """A file in pieces. A provider that need not hold all of it in memory overrides this.
+
+        Raises as `read_file` does, before the first piece.
+        """
+        yield await self.read_bytes(path)
+
     async def write_bytes(self, path: str, content: bytes | AsyncIterator[bytes]) -> None:
         """Writes a file whole, from bytes or from a stream of them, never all of a stream in memory."""
         if isinstance(content, bytes):

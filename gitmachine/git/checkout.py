@@ -65,7 +65,7 @@ class Snapshot:
 
     tree: str
     """Empty when there are `edits`: then it is the tree that the host has, with these made."""
-    pack: bytes | None
+    pack: bytes | AsyncIterator[bytes] | None
     """The objects that the host does not have yet; None when it has them all."""
     trouble: str = ""
     """What git could not read, in its words."""
@@ -87,7 +87,7 @@ class History:
     refs: Mapping[str, str] = field(default_factory=dict)
     state: str = ""
     """The answer as text, to be handed in as `known` the next time."""
-    pack: bytes | None = None
+    pack: bytes | AsyncIterator[bytes] | None = None
     sparse: tuple[bytes, ...] = ()
     """Paths that a sparse checkout leaves out of the working tree."""
     unreadable: str | None = None
@@ -425,12 +425,13 @@ class _Answer:
     def trouble(self) -> str:
         return self.decoded("trouble").decode("utf-8", "surrogateescape")
 
-    async def pack(self, place: Place) -> bytes | None:
+    async def pack(self, place: Place) -> bytes | AsyncIterator[bytes] | None:
         """The pack that was sent along or left in a file; None when there was nothing to send."""
         if self.values("pack"):
             return self.decoded("pack")
         for path in self.values("packfile"):
-            return await place.read_bytes(path)
+            # A machine may be far away and its pack long; an observer is on this host.
+            return place.read_stream(path) if isinstance(place, Machine) else await place.read_bytes(path)
         return None
 
 
