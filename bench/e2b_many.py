@@ -104,9 +104,9 @@ def main() -> None:
             os.environ.update(endpoint.environment)
             seen = asyncio.run(many(count, repository, endpoint))
     print(
-        f"{count} sessions at once: {len(seen.failures)} failures, {seen.seconds:.0f} s, {seen.idle_bytes / 1e6:.2f} MB "
-        f"an idle session, at most {seen.most_connections} connections, {seen.branches} branches whole, {seen.left} "
-        "sandboxes left"
+        f"{count} sessions at once: {len(seen.failures)} failures, {seen.seconds:.0f} s, "
+        f"{seen.idle_bytes / 1e6:.2f} MB an idle session, at most {seen.most_connections} connections, "
+        f"{seen.branches} branches whole, {seen.left} sandboxes left"
     )
     for error in seen.failures:
         print(f"  {type(error).__name__}: {error}")
