@@ -13,6 +13,7 @@ from gitmachine.errors import ConfigurationError, GitError, MachineError, Remote
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
+from gitmachine.machines.command import to_its_end
 from gitmachine.project.applying import adapt, grant_for
 from gitmachine.project.consent import Grant
 from gitmachine.recovering import Salvage, recovery_draft, salvage, stashes_of, tell_recovery, was_lost
@@ -67,14 +68,15 @@ async def open_fork(machine: Machine, config: SessionConfig, deliver: Deliver, v
     if config.session in remote.heads:
         raise ConfigurationError(f"the remote has a branch {config.session!r} already: choose another name")
     refuse_clash(config.session, remote)
-    store = await asyncio.to_thread(registry.create, config.session, scrubber(config))
-    async with store.lock.exclusive(config.lock_timeout):
-        try:
+    store = registry.named(config.session, scrubber(config))
+    try:
+        await to_its_end(asyncio.to_thread(store.make))
+        async with store.lock.exclusive(config.lock_timeout):
             return await _bring_up_fork(machine, config, vault, store, deliver, origin, remote)
-        except BaseException:
-            await asyncio.shield(_take_down(machine, store, None))
-            await asyncio.shield(_forget(vault, store))
-            raise
+    except BaseException:
+        await asyncio.shield(_take_down(machine, store, None))
+        await asyncio.shield(_forget(vault, store))
+        raise
 
 
 async def open_connected(

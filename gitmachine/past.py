@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+from collections.abc import Sequence
 
 from gitmachine import settings as environment
 from gitmachine.errors import CheckpointNotFound
 from gitmachine.events import CommandFinished, Rewound
 from gitmachine.git.blame import Blame, BlameLine
 from gitmachine.git.chain import Chain, HistoryEntry, chain_of
-from gitmachine.git.vault import Vault
+from gitmachine.git.vault import Change, Vault
 from gitmachine.git.verify import Verification, verify
 from gitmachine.paths import relative
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
@@ -29,6 +30,38 @@ async def recorded_patch(record: SessionRecord, entry: HistoryEntry) -> str:
         return ""
     vault = await Vault.open(environment.load(), None, record.vault)
     return await vault.diff(entry.tree_before, entry.tree)
+
+
+class RecordedTrees:
+    """The working trees that a session's entries left, for comparing them with one another. Needs no machine."""
+
+    def __init__(self, vault: Vault, entries: Sequence[HistoryEntry]) -> None:
+        self._vault = vault
+        self._trees = {entry.number: entry.tree for entry in entries}
+
+    @classmethod
+    async def of(cls, record: SessionRecord, entries: Sequence[HistoryEntry]) -> RecordedTrees:
+        return cls(await Vault.open(environment.load(), None, record.vault), entries)
+
+    def at(self, number: int) -> str:
+        """The tree of an entry; of one without a checkpoint the last before it. Raises CheckpointNotFound."""
+        if number in self._trees:
+            for earlier in sorted((known for known in self._trees if known <= number), reverse=True):
+                if tree := self._trees[earlier]:
+                    return tree
+        raise CheckpointNotFound(f"there is no checkpoint {number} to compare with")
+
+    async def patch(self, before: int, after: int, paths: Sequence[str] = ()) -> str:
+        """What changed from one entry to another, as a patch."""
+        return await self._vault.diff(self.at(before), self.at(after), paths=paths)
+
+    async def counted(self, before: int, after: int) -> tuple[int, int, int]:
+        """Files that differ, lines added, and lines taken away."""
+        return await self._vault.counted(self.at(before), self.at(after))
+
+    async def changes(self, before: int, after: int) -> list[Change]:
+        """The paths that differ."""
+        return await self._vault.changes(self.at(before), self.at(after))
 
 
 async def recorded_blame(record: SessionRecord, path: str, at: int | None) -> list[BlameLine]:

@@ -31,6 +31,7 @@ from gitmachine.git.capturing import Captured
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.looking import Looked
 from gitmachine.git.remote import redact
+from gitmachine.live_output import LiveOutput
 from gitmachine.machine import Machine
 from gitmachine.observers import Observers
 from gitmachine.output import OutputKeeper
@@ -272,11 +273,13 @@ class Session:
         chosen = options.execute_options()
         limit = chosen.max_output_bytes
         keeper = OutputKeeper(self.store.output_path(call), DEFAULT_MAX_OUTPUT_BYTES if limit is None else limit)
-        kept = chosen if limit is None else keeper.attach(chosen)
-        if self.config.checkpoint == "command":
-            result, looked = await self.branch.run(command, kept)
-        else:
-            result, looked = await self.machine.execute(command, kept), None
+        live = LiveOutput(self.store.live_path(call), self.secrets)
+        kept = live.attach(chosen if limit is None else keeper.attach(chosen))
+        async with live.following():
+            if self.config.checkpoint == "command":
+                result, looked = await self.branch.run(command, kept)
+            else:
+                result, looked = await self.machine.execute(command, kept), None
         result = replace(keeper.finish(result), refused=tuple(await self._tell_refusals()))
         draft = self._placed(self.draft("command", command, result, started, options.actor), command, options)
         entry = await self._checkpoint_after(draft, looked)

@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,13 +67,34 @@ class SessionStore:
     def save(self, record: SessionRecord) -> None:
         record.save(self.directory / "record.json")
 
+    def make(self) -> None:
+        """Makes the directory. Raises ConfigurationError when the state directory cannot be written."""
+        state_dir = self.directory.parent.parent
+        try:
+            _private(state_dir)
+            self.directory.parent.mkdir(exist_ok=True, mode=0o700)
+            self.directory.mkdir(mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the state directory {state_dir} cannot be used: {error.strerror}; "
+                "set GITMACHINE_HOME to a directory that can be written"
+            ) from error
+
     def discard(self) -> None:
-        """Removes the directory of a session that never started."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Removes the directory of a session that never started, also from under a thread that still writes in it."""
+        (self.directory / "record.json").unlink(missing_ok=True)  # so that what a kill leaves from here on is collected
+        aside = self.directory.with_name(f".{self.directory.name}")
+        with suppress(FileNotFoundError):
+            self.directory.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def output_path(self, call: str) -> Path:
         """Where the whole output of a command goes when its result cannot hold it."""
         return self.directory / "output" / f"{call}.txt"
+
+    def live_path(self, call: str) -> Path:
+        """Where the output of a command can be read while it runs; see `gitmachine.live_output`."""
+        return self.directory / "live" / f"{call}.txt"
 
 
 class Registry:
@@ -81,20 +103,16 @@ class Registry:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or environment.load()
 
+    def named(self, branch: str, scrub: Callable[[str], str] = str) -> SessionStore:
+        """A new session's directory, which `make` makes."""
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", branch).strip("-")[:40].strip("-") or "session"
+        return self.store(f"{slug}-{secrets.token_hex(3)}", scrub)
+
     def create(self, branch: str, scrub: Callable[[str], str] = str) -> SessionStore:
         """A directory for a new session. Raises ConfigurationError when the state directory cannot be written."""
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", branch).strip("-")[:40].strip("-") or "session"
-        directory = self.settings.sessions / f"{slug}-{secrets.token_hex(3)}"
-        try:
-            _private(self.settings.state_dir)
-            directory.parent.mkdir(exist_ok=True, mode=0o700)
-            directory.mkdir(mode=0o700)
-        except OSError as error:
-            raise ConfigurationError(
-                f"the state directory {self.settings.state_dir} cannot be used: {error.strerror}; "
-                "set GITMACHINE_HOME to a directory that can be written"
-            ) from error
-        return SessionStore(directory, scrub)
+        store = self.named(branch, scrub)
+        store.make()
+        return store
 
     def store(self, session_id: str, scrub: Callable[[str], str] = str) -> SessionStore:
         return SessionStore(self.settings.sessions / session_id, scrub)
@@ -138,7 +156,7 @@ class Registry:
         return next((record for record in reversed(self.records()) if record.machine == machine_id), None)
 
     def _paths(self) -> list[Path]:
-        return sorted(self.settings.sessions.glob("*/record.json"))
+        return sorted(self.settings.sessions.glob("[!.]*/record.json"))
 
 
 def _private(state_dir: Path) -> None:

@@ -32,6 +32,10 @@ class Settings:
         return self.state_dir / "machines"
 
     @property
+    def gateways(self) -> Path:
+        return self.state_dir / "gateways"
+
+    @property
     def spares(self) -> Path:
         return self.state_dir / "spares"
 
@@ -87,6 +91,15 @@ def git_configuration_files() -> tuple[Path, ...]:
 def engine_host() -> str | None:
     """The container engine that the environment names: DOCKER_HOST, else DOCKER_CONTEXT, a name."""
     return os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT") or None
+
+
+def engine_environment() -> dict[str, str]:
+    """What another process needs to find and reach the same container engine."""
+    names = (
+        "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY",
+        "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR",
+    )  # fmt: skip
+    return {name: value for name in names if (value := os.environ.get(name))}
 
 
 def engine_sockets() -> tuple[Path, ...]:

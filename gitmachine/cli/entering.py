@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitmachine.cli.entry import Entry
-from gitmachine.cli.finding import Found, wanted
+from gitmachine.cli.finding import wanted
 from gitmachine.errors import ConfigurationError
 from gitmachine.git_machine import GitMachine
 from gitmachine.types import MachineState
+from gitmachine.whereabouts import Found
 
 OnEvent = Callable[[str, dict[str, Any], GitMachine], Awaitable[None] | None]
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmachine.errors import ConfigurationError, MachineError, MachineUnreachable, SessionNotFound
+from gitmachine.errors import ConfigurationError, SessionNotFound
 from gitmachine.git.remote import parse_remote
-from gitmachine.opening import machine_of
-from gitmachine.sessions import Registry, SessionRecord
-from gitmachine.types import MachineState
-
-LIVE = (MachineState.RUNNING, MachineState.PAUSED)
-LOST = "lost"
-"""Shown for a session whose machine has ended without being stopped. Its work up to the last command is kept."""
-
-UNKNOWN = "unknown"
-"""Shown for a session whose provider did not answer, or could not be asked."""
+from gitmachine.sessions import Registry
+from gitmachine.whereabouts import Found, look
 
 
 def checkout_above(directory: Path) -> Path | None:
@@ -25,35 +17,6 @@ def checkout_above(directory: Path) -> Path | None:
         if (path / ".git").exists() or all((path / name).exists() for name in ("HEAD", "objects", "refs")):
             return path
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A session of this host, and how its machine is at this moment."""
-
-    record: SessionRecord
-    state: str
-    """A MachineState, LOST or UNKNOWN."""
-
-    @property
-    def live(self) -> bool:
-        return self.state in LIVE
-
-
-async def look(record: SessionRecord) -> Found:
-    """Asks the machine of a session for its state."""
-    if record.machine is None or record.state is MachineState.STOPPED:
-        return Found(record, MachineState.STOPPED)
-    try:
-        machine = await machine_of(record, only_look=True)
-    except (MachineUnreachable, ConfigurationError):
-        return Found(record, UNKNOWN)
-    except MachineError:
-        return Found(record, LOST)
-    try:
-        return Found(record, LOST if machine.state is MachineState.STOPPED else machine.state)
-    finally:
-        await machine.aclose()
 
 
 async def session(name: str | None) -> Found:

@@ -8,7 +8,6 @@ from gitmachine.assembling import provider_of
 from gitmachine.cli import finding
 from gitmachine.cli.entering import Entered, enter
 from gitmachine.cli.entry import Entry
-from gitmachine.cli.finding import Found
 from gitmachine.cli.screen import QUIET_EVENTS, Screen, answer, answer_json
 from gitmachine.errors import ConfigurationError
 from gitmachine.git_machine import GitMachine
@@ -16,6 +15,7 @@ from gitmachine.machine import Machine
 from gitmachine.providers import provider
 from gitmachine.sessions import Registry
 from gitmachine.types import MachineState
+from gitmachine.whereabouts import Found, look
 
 
 async def start(entry: Entry, *, as_json: bool) -> None:
@@ -77,7 +77,7 @@ async def stop(name: str | None, message: str | None, *, push: bool, as_json: bo
 async def _only_waiting() -> Found:
     """The one session that `resume` without a name can mean: live or lost."""
     records = Registry().records()
-    waiting = [found for record in records if (found := await finding.look(record)).state != MachineState.STOPPED]
+    waiting = [found for record in records if (found := await look(record)).state != MachineState.STOPPED]
     return waiting[0] if len(waiting) == 1 else await finding.session(None)
 
 

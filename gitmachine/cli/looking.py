@@ -21,11 +21,12 @@ from gitmachine.observers import Observers
 from gitmachine.sessions import Registry, SessionStore
 from gitmachine.status import Status
 from gitmachine.types import MachineState
+from gitmachine.whereabouts import look
 
 
 async def ls(*, everything: bool, as_json: bool) -> None:
     registry = Registry()
-    found = [await finding.look(record) for record in registry.records()]
+    found = [await look(record) for record in registry.records()]
     shown = [item for item in found if everything or item.state != MachineState.STOPPED]
     corrupt = registry.corrupt()
     if as_json:

@@ -8,8 +8,9 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import gitmachine
@@ -19,12 +20,12 @@ PORT = 3128
 """Where the machine's programs find the proxy, on the machine's own loopback."""
 JOURNAL = "network.jsonl"
 _LOG = "network.log"
-_LAUNCH_LIMIT_S = 20.0
+_LAUNCH_LIMIT_S = 40.0
 
 # The package without its __init__, which loads what a proxy does not need.
 _BOOT = (
     "import sys, types; package = types.ModuleType('gitmachine'); package.__path__ = [sys.argv.pop(1)]; "
-    "sys.modules['gitmachine'] = package; from gitmachine.network.serving import main; main()"
+    "sys.modules['gitmachine'] = package; from importlib import import_module; import_module(sys.argv.pop(1)).main()"
 )
 # Nobody's child, so that it outlives whoever started it; it ends by itself, with the machine.
 _DETACH = '"$@" </dev/null >/dev/null &'
@@ -36,13 +37,18 @@ class Plan:
 
     directory: Path
     """The machine's, on the host: what was refused is kept in it."""
-    listener: int
-    """A descriptor of a listening socket in the machine's network namespace."""
-    machine: tuple[int, int]
-    """Process id and start time of the process whose end is the machine's."""
+    main: str
+    """The module whose `main` serves."""
+    settings: Mapping[str, object]
+    """What it is told beside the descriptors `journal` and `ready`, `allowed` and `user`."""
     allowed: tuple[str, ...]
     user: tuple[int, int] | None = None
-    """Whom root's proxy becomes: uid and gid."""
+    """Whom root's proxy becomes before it reads from the machine: uid and gid."""
+    descriptors: tuple[int, ...] = ()
+    """Those that are named in `settings`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    packages: bool = False
+    """It needs more than the standard library."""
 
 
 def launch(plan: Plan) -> tuple[int, int]:
@@ -59,12 +65,9 @@ def launch(plan: Plan) -> tuple[int, int]:
         reader, writer = os.pipe()
         kept(reader)
         ours = stack.enter_context(os.fdopen(writer, "wb"))
-        settings = {
-            "listener": plan.listener, "journal": journal, "ready": writer,
-            "machine": plan.machine, "allowed": plan.allowed, "user": plan.user,
-        }  # fmt: skip
+        settings = {**plan.settings, "journal": journal, "ready": writer, "allowed": plan.allowed, "user": plan.user}
         given = kept(_in_memory(json.dumps(settings).encode()))
-        _start(plan.directory, (plan.listener, journal, writer, given), given, log)
+        _start(plan, (*plan.descriptors, journal, writer, given), given, log)
         ours.close()
         return _ready(reader, plan.directory / _LOG)
 
@@ -76,13 +79,14 @@ def _in_memory(content: bytes) -> int:
     return fd
 
 
-def _start(directory: Path, inherited: tuple[int, ...], settings: int, log: int) -> None:
+def _start(plan: Plan, inherited: tuple[int, ...], settings: int, log: int) -> None:
     package = str(Path(gitmachine.__file__).parent)
+    isolated = ["-I"] if plan.packages else ["-I", "-S"]
     # The directory is for whoever looks at the host's processes: it says whose proxy this is.
-    python = [sys.executable, "-I", "-S", "-c", _BOOT, package, str(settings), str(directory)]
+    python = [sys.executable, *isolated, "-c", _BOOT, package, plan.main, str(settings), str(plan.directory)]
     subprocess.run(
         ["/bin/sh", "-c", _DETACH, "gitmachine", *python],
-        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+        env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **plan.environment},
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -40,17 +40,22 @@ class Proxy:
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Accepts until `stop` is set, then closes what is open."""
-        server = await asyncio.start_server(self._accept, sock=listener, limit=requests.MAX_HEAD_BYTES)
+        server = await asyncio.start_server(self.take, sock=listener, limit=requests.MAX_HEAD_BYTES)
         try:
             await stop.wait()
         finally:
             server.close()
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            await self.close()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def close(self) -> None:
+        """Ends the connections that are open."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves one connection of the machine to its end."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

@@ -1,4 +1,4 @@
-"""The proxy's process: it serves one machine, and ends with it.
+"""The proxy's process on a host that shares the machine's kernel: it serves one machine, and ends with it.
 
 Started by `launching.py` with its settings as JSON in a file in memory. As root it becomes the machine's user before
 it reads the first byte from the machine.
@@ -33,22 +33,46 @@ def start_time(pid: int) -> int | None:
     return None
 
 
-def main() -> None:
-    """Reads the settings from the descriptor in the first argument; ends when the machine does."""
-    settings = json.load(os.fdopen(int(sys.argv[1]), "rb"))
-    _give_up_rights(settings["user"])
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    limit = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(_serve(settings))
+def settings_given() -> dict[str, Any]:
+    """What `launching.py` has passed by the descriptor in the first argument."""
+    with os.fdopen(int(sys.argv[1]), "rb") as file:
+        settings: dict[str, Any] = json.load(file)
+    return settings
 
 
-def _give_up_rights(user: list[int] | None) -> None:
+def become_ordinary(user: list[int] | None) -> None:
+    """Gives up root's rights, where the settings name a user."""
     if user is not None:
         os.setgroups([])
         os.setresgid(user[1], user[1], user[1])
         os.setresuid(user[0], user[0], user[0])
+
+
+def prepare() -> None:
+    """Room for the connections of a machine; no interrupt of a terminal is meant for this process."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def proxy_of(settings: dict[str, Any]) -> Proxy:
+    """The proxy that the settings describe."""
+    return Proxy(AllowList.parse(settings["allowed"]), Journal(settings["journal"]).add)
+
+
+def tell_ready(fd: int) -> None:
+    """Says who we are to whoever waits for us."""
+    os.write(fd, json.dumps([os.getpid(), start_time(os.getpid())]).encode() + b"\n")
+    os.close(fd)
+
+
+def main() -> None:
+    """Ends when the machine does."""
+    settings = settings_given()
+    become_ordinary(settings["user"])
+    prepare()
+    asyncio.run(_serve(settings))
 
 
 async def _serve(settings: dict[str, Any]) -> None:
@@ -63,9 +87,8 @@ async def _serve(settings: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     loop.add_reader(pidfd, stop.set)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    proxy = Proxy(AllowList.parse(settings["allowed"]), Journal(settings["journal"]).add)
+    proxy = proxy_of(settings)
     listener = socket.socket(fileno=settings["listener"])
     listener.setblocking(False)
-    os.write(settings["ready"], json.dumps([os.getpid(), start_time(os.getpid())]).encode() + b"\n")
-    os.close(settings["ready"])
+    tell_ready(settings["ready"])
     await proxy.serve(listener, stop)

@@ -253,6 +253,59 @@ def first_process(given: Given) -> Iterator[Try]:
     yield lambda: given["first_is_ours"] and succeeds(438, 438, os.pidfd_open(1), 3, 0)
 
 
+def what_carries_commands(given: Given) -> Iterator[Try]:
+    """The programs of ours in the machine, where they are files: theirs is the way to the host."""
+    where = given["programs"]
+    if not where:
+        return
+    for name in ("agent.py", "relay.py"):
+        yield lambda name=name: written(f"{where}/{name}")  # type: ignore[misc]
+        yield lambda name=name: did(os.rename, f"{where}/{name}", f"{HOME}/{name}")  # type: ignore[misc]
+    yield lambda: did(os.unlink, f"{where}/run/agent.sock")
+    yield lambda: did(os.rename, f"{where}/run", f"{where}/elsewhere")
+    yield lambda: did(os.rename, where, f"{os.path.dirname(where)}/elsewhere")
+    yield lambda: opened(f"{os.path.dirname(where)}/mine")
+
+
+def processes_of_ours(given: Given) -> Iterator[Try]:
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        if b".gitmachine/" in read(f"/proc/{name}/cmdline"):
+            pid = int(name)
+            for file in ("mem", "environ", "fd/0"):
+                yield lambda path=f"/proc/{name}/{file}": read(path)  # type: ignore[misc]
+            yield lambda pid=pid: libc.ptrace(16, pid, 0, 0) == 0  # type: ignore[misc]
+            if pid != 1:
+                yield lambda pid=pid: did(os.kill, pid, 9)  # type: ignore[misc]
+    yield lambda: os.kill(1, 9)
+    yield lambda: not os.path.exists("/proc/1/stat")
+
+
+def root_by_programs(given: Given) -> Iterator[Try]:
+    for program in (
+        ["su", "-c", "id -u"],
+        ["sudo", "-n", "id", "-u"],
+        ["newgrp"],
+        ["mount", "-t", "tmpfs", "x", "/mnt"],
+    ):
+        yield (
+            lambda program=program: (
+                subprocess.run(  # type: ignore[misc]
+                    program, stdin=subprocess.DEVNULL, capture_output=True
+                ).stdout.strip()
+                == b"0"
+            )
+        )
+
+
+def sockets_in_sight(given: Given) -> Iterator[Try]:
+    for top, _, names in os.walk("/"):
+        if not top.startswith(("/proc", "/sys", "/usr", given["programs"] or "/proc")):
+            for path in (os.path.join(top, name) for name in names):
+                with suppress(OSError):
+                    if stat.S_ISSOCK(os.lstat(path).st_mode):
+                        yield lambda path=path: reached(socket.AF_UNIX, path)  # type: ignore[misc]
+
+
 def shared_memory(given: Given) -> Iterator[Try]:
     for key in given["shared_memory"]:
         yield lambda key=key: libc.shmget(key, 0, 0o600) >= 0  # type: ignore[misc]

@@ -6,8 +6,8 @@ A machine joins by a line in `MACHINES`.
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gitmachine import Limits, LocalMachine, Machine
+from gitmachine import DockerMachine, Limits, LocalMachine, Machine
 from gitmachine.types import ExecuteOptions
-from tests import leaks
 from tests.machines import attacks
 from tests.machines.host_state import Host, host, state
+from tests.machines.shared import engine_for, own_state
+from tests.support.docker_engine import IMAGE
 
 MIB = 1024**2
 LIMITS = Limits(memory_bytes=256 * MIB, processes=128, disk_bytes=64 * MIB, tmp_bytes=32 * MIB)
@@ -29,28 +30,28 @@ def local(network: list[str] | None) -> Machine:
     return LocalMachine(limits=LIMITS, network=network)
 
 
+def container(network: list[str] | None) -> Machine:
+    return DockerMachine(IMAGE, pull="never", limits=LIMITS, network=network)
+
+
 MACHINES: dict[str, Callable[[list[str] | None], Machine]] = {"local": local}
+if os.geteuid() == 0:  # the tests' engine is root's
+    MACHINES["docker"] = container
 """How a machine with these limits, and with no network or a list of allowed hosts, is made."""
 
 
 @pytest.fixture(scope="module")
 def shared_state(session_dir: Path) -> Iterator[Path]:
     """One state directory for the whole table: a machine for each case would only cost time."""
-    path = Path(tempfile.mkdtemp(prefix="state-", dir=session_dir))
-    path.chmod(0o711)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GITMACHINE_HOME", str(path))
+    with own_state(session_dir) as path:
         yield path
-    try:
-        leaks.assert_nothing_runs(str(path))
-    finally:
-        leaks.remove_tree(path)
 
 
 @pytest.fixture(scope="module", params=list(MACHINES))
-def kind(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+def kind(request: pytest.FixtureRequest, shared_state: Path) -> Iterator[str]:
+    del shared_state  # made the one in force
+    with engine_for(request, request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="module")
@@ -82,15 +83,18 @@ def target(session_dir: Path, shared_state: Path) -> Iterator[Host]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def given(target: Host, kind: str, request: pytest.FixtureRequest) -> dict[str, object]:
+    """What an attack knows of the host, and what of its machine is a way there at all."""
+    sockets = [str(request.getfixturevalue("container_engine").socket)] if kind == "docker" else []
+    return target.given | ABOUT[kind] | {"engine_sockets": sockets}
+
+
 SOURCE = inspect.getsource(attacks)
-ABOUT: dict[str, dict[str, bool]] = {
-    "local": {
-        "etc_is_the_hosts": True,
-        "root_is_the_hosts": True,
-        "console_is_the_hosts": True,
-        "first_is_ours": True,
-        "alone": True,
-    }
+_SHARED = {"root_is_the_hosts": True, "first_is_ours": True, "alone": True}
+ABOUT: dict[str, dict[str, object]] = {
+    "local": {"etc_is_the_hosts": True, "console_is_the_hosts": True, "programs": ""} | _SHARED,
+    "docker": {"etc_is_the_hosts": False, "console_is_the_hosts": False, "programs": "/home/.gitmachine"} | _SHARED,
 }
 """What of a machine is a way to the host at all, by its name in `MACHINES`."""
 
@@ -122,8 +126,8 @@ def test_the_table_sees_an_escape_where_there_are_no_walls(target: Host, name: s
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", [name for name in attacks.ATTACKS if name not in attacks.PAST_THE_LIST])
-async def test_no_way_out(machine: Machine, kind: str, target: Host, name: str) -> None:
-    said = await tried(machine, name, target.given | ABOUT[kind])
+async def test_no_way_out(machine: Machine, given: dict[str, object], target: Host, name: str) -> None:
+    said = await tried(machine, name, given)
     assert "ESCAPED" not in said
     assert f"tried {name}" in said
     assert target.connected() == []

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 SUITE = "bookworm"
-PACKAGES = ("git", "python3", "ca-certificates", "busybox-static")
+PACKAGES = ("git", "python3", "ca-certificates", "busybox-static", "curl")
 _RECIPE = "2"
 _DOWNLOAD_LIMIT_S = 600
 _CONFIGURE = """

@@ -12,6 +12,7 @@ _HEADER = struct.Struct(">IBI")
 _MAX_FRAME_BYTES = 2 * 1024 * 1024
 WITH_PIPES, WITH_INPUT = 1, 2
 WINDOW_BYTES = 1024 * 1024
+PASSAGE_BYTES = 256 * 1024
 CHUNK_BYTES = 64 * 1024
 
 
@@ -31,6 +32,8 @@ class Kind(enum.IntEnum):
     TAKEN = 15
     BROKEN = 16
     HELLO = 17
+    ACCEPTED = 18
+    ENDED = 19
 
 
 def pack(operation: int, kind: Kind, payload: bytes = b"") -> bytes:

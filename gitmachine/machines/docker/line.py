@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gitmachine.errors import MachineError, MachineLost
 from gitmachine.machines.command import Channel, CommandStream
@@ -27,12 +27,23 @@ _SAID_BYTES = 4096
 _AGENT_FRAME_BYTES = 5
 
 
+class Taker(Protocol):
+    """Who is told of the frames of one operation."""
+
+    def take(self, kind: int, payload: bytes) -> None: ...
+
+
+Accepted = Callable[["Line", int], Taker]
+"""Begins what serves a connection that the machine made."""
+
+
 class Line:
     """A relay that answers. Made by `held_line`, which also ends it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, accepted: Accepted | None = None) -> None:
         self._stream = stream
-        self._operations: dict[int, Operation] = {}
+        self._accepted = accepted
+        self._operations: dict[int, Taker] = {}
         self._last = 0
         self._outgoing: deque[bytes] = deque()
         self._to_send = asyncio.Event()
@@ -97,6 +108,8 @@ class Line:
     def _take(self, number: int, kind: int, payload: bytes) -> None:
         if kind == Kind.HELLO:
             self._hello.set()
+        elif kind == Kind.ACCEPTED and self._accepted is not None:
+            self._operations[number] = self._accepted(self, number)
         elif (operation := self._operations.get(number)) is not None:
             operation.take(kind, payload)
 
@@ -108,11 +121,13 @@ class Line:
 
 
 @asynccontextmanager
-async def held_line(container: DockerContainer, argv: Sequence[str], user: str) -> AsyncIterator[Line]:
+async def held_line(
+    container: DockerContainer, argv: Sequence[str], user: str, accepted: Accepted | None = None
+) -> AsyncIterator[Line]:
     """A relay in a running container, up to the end of the block. Raises MachineError."""
     execution = await container.exec(argv, stdin=True, stdout=True, stderr=True, user=user, workdir="/")
     async with begun(execution) as stream:
-        yield Line(stream)
+        yield Line(stream, accepted)
 
 
 class Operation(CommandStream):

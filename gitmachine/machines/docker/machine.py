@@ -21,9 +21,11 @@ from gitmachine.errors import (
 )
 from gitmachine.machine import Machine
 from gitmachine.machines.command import to_its_end
-from gitmachine.machines.docker import making, wishes
+from gitmachine.machines.docker import gateway, making
+from gitmachine.machines.docker import wishes as asking
 from gitmachine.machines.docker.engine import Engine, EngineError, missing_limits
 from gitmachine.machines.docker.exec_place import ExecPlace
+from gitmachine.machines.docker.gateway import ContainerGateway, directory_of
 from gitmachine.machines.docker.holding import Holding
 from gitmachine.machines.docker.images import PullCallback
 from gitmachine.machines.docker.line import Line, held_line
@@ -31,9 +33,10 @@ from gitmachine.machines.docker.making import Wish, environment_of
 from gitmachine.machines.docker.place import ContainerPlace
 from gitmachine.machines.docker.plan import HOME, LABEL, RELAY_COMMAND, RELAY_USER, Held, Mount, check_mounts
 from gitmachine.machines.docker.watching import Watch, held_watch, state_of
+from gitmachine.machines.local.gateway import refusals
 from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.sandbox import base_environment
-from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState
+from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal, Wishes
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,9 @@ class DockerMachine(Machine):
     host: an engine's `unix://`, `tcp://` or `ssh://` address, or the name of a Docker context; see `Engine`.
     memory: bytes, or as Docker writes them: "2g". cpus, pids: as in `docker run`. They take the place of those of
         `limits`, which has bounds on the rest; see `Limits`.
-    network: None for loopback only, "bridge" for the engine's default network, "host" for its host's own.
+    network: None for loopback only; a list of allowed hosts, such as ["pypi.org", "*.example.org"], which are reached
+        through a proxy outside the machine, on this host (`gitmachine.network.policy` says what an entry may be);
+        "bridge" for the engine's default network, "host" for its host's own.
     mounts: of the engine's host: `Mount`, or "/source:/target", read-only, or "/source:/target:rw". A place that holds
         an engine's socket is refused.
     user: a number, `uid:gid`, or a name that the image knows; an ordinary user by default.
@@ -82,14 +87,16 @@ class DockerMachine(Machine):
         on_pull: PullCallback | None = None,
     ) -> None:
         self._engine = Engine(host)
+        mode, allowed = asking.network_of(network)
         self._wish = Wish(
             image=image,
-            network=wishes.network_of(network),
-            limits=wishes.limits_of(limits, memory, cpus, pids),
+            network=mode,
+            allowed=allowed,
+            limits=asking.limits_of(limits, memory, cpus, pids),
             user=user,
             read_only=read_only,
             envs=dict(envs or {}),
-            mounts=wishes.mounts_of(mounts),
+            mounts=asking.mounts_of(mounts),
             labels=dict(labels or {}),
             pull=pull,
             on_pull=on_pull,
@@ -102,6 +109,7 @@ class DockerMachine(Machine):
         self._stopped = False
         self._line: Holding[Line] = Holding(self._opened_line)
         self._watch: Holding[Watch] = Holding(self._opened_watch)
+        self._gateway: ContainerGateway | None = None
         self._missing_limits: frozenset[str] = frozenset()
 
     @classmethod
@@ -151,12 +159,13 @@ class DockerMachine(Machine):
         by_engine = {"memory": "cgroup", "processes": "cgroup", "cpus": "cgroup"}
         said = self._wish.limits.described(by_engine)
         if self._held is not None and self._held.reach == "exec":
-            said.pop("open_files", None)  # only the agent sets it
+            said = {name: text for name, text in said.items() if name not in making.BY_AGENT.values()}
         return Capabilities(
             pause_keeps_memory=True,
             shares_host_kernel=True,
             isolation="container",
-            network=_NETWORKS[self._wish.network],
+            network=_NETWORKS[self._wish.network] if self._wish.allowed is None else "allow-list",
+            allowed_hosts=self._wish.allowed or (),
             reconnect=True,
             limits={name: text for name, text in said.items() if name not in self._missing_limits},
             freezer="engine",
@@ -194,6 +203,22 @@ class DockerMachine(Machine):
             await to_its_end(self._remove(self._id))
         self._state, self._stopped = MachineState.STOPPED, True
 
+    async def adapt(self, wishes: Wishes) -> dict[str, str]:
+        """All of it, by making the container anew: nothing has run in it yet. Raises as `start` does."""
+        self._require(MachineState.RUNNING, "adapt()")
+        wish, left = asking.adapted(self._wish, wishes)
+        if wish != self._wish:
+            await self._remove(str(self._id))
+            self._wish, self._id, self._held, self._state = wish, None, None, MachineState.IDLE
+            await self.start()
+        return left
+
+    async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
+        """Those of this host's proxy, which serves the machine while this host uses it."""
+        if self._wish.allowed is None or self._id is None:
+            return [], after
+        return await refusals(directory_of(self._id), after)
+
     async def aclose(self) -> None:
         await self._line.close()
         await self._watch.close()
@@ -211,7 +236,9 @@ class DockerMachine(Machine):
 
         Raises StateError, MachineLost, FileNotFoundError for a `cwd` that is not there, ConfigurationError.
         """
-        return await self._place("execute()").execute(command, options or ExecuteOptions())
+        place = self._place("execute()")
+        await self._open_gateway()
+        return await place.execute(command, options or ExecuteOptions())
 
     async def home(self) -> str:
         return HOME
@@ -268,6 +295,15 @@ class DockerMachine(Machine):
         self._state = MachineState.RUNNING
         if self._held.reach == "agent":
             await self._first_line(name)
+        await self._open_gateway()
+
+    async def _open_gateway(self) -> None:
+        """Where there are allowed hosts: the proxy is there when this returns."""
+        if self._held is None or self._held.allowed is None:
+            return
+        if self._gateway is None:
+            self._gateway = ContainerGateway(self._engine.host, str(self._id), self._held)
+        await self._gateway.ensure()
 
     async def _first_line(self, name: str) -> None:
         try:
@@ -286,14 +322,17 @@ class DockerMachine(Machine):
         try:
             async with self._engine.client() as docker:
                 await making.remove(docker, name)
+            await gateway.discard(name)
         except MachineError:
             log.warning("container %s may be left on the engine: it could not be removed", name)
-        self._id, self._held, self._state = None, None, MachineState.IDLE
+        self._id, self._held, self._gateway, self._state = None, None, None, MachineState.IDLE
 
     async def _remove(self, name: str) -> None:
         await self.aclose()
         async with self._engine.client() as docker:
             await making.remove(docker, name)
+        await gateway.discard(name)
+        self._gateway = None
 
     @classmethod
     async def _found(cls, machine_id: str, host: str | None) -> Self:

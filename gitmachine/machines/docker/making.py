@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _NUMERIC = re.compile(r"(\d{1,10})(?::(\d{1,10}))?")
 _NO_PROGRAM = re.compile(r"executable file .*not found|no such file or directory", re.IGNORECASE | re.DOTALL)
 _CONFLICT, _NOT_FOUND = 409, 404
+BY_AGENT = {"disk_bytes": "disk", "open_files": "open_files"}
+"""The limits that only the agent keeps, and their names in `Capabilities`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Wish:
 
     image: str
     network: Network
+    allowed: tuple[str, ...] | None
     limits: Limits
     user: str
     read_only: bool
@@ -47,6 +50,7 @@ class Wish:
             uid=uid,
             gid=gid,
             network=self.network,
+            allowed=self.allowed,
             limits=self.limits,
             read_only=self.read_only,
             image=self.image,
@@ -61,7 +65,8 @@ def wish_of(held: Held, environment: Mapping[str, str], inspected: dict[str, Any
     return Wish(
         image=held.image,
         network=held.network,
-        limits=held.limits,
+        allowed=held.allowed,
+        limits=Limits.model_validate(held.limits.model_dump(exclude_defaults=True)),  # what may have been asked for
         user=f"{held.uid}:{held.gid}",
         read_only=held.read_only,
         envs=environment,
@@ -82,6 +87,7 @@ async def make(docker: Docker, wish: Wish, name: str) -> Held:
         if not _NO_PROGRAM.search(str(error.message)):
             raise
         await remove(docker, name)
+        _check_without_agent(wish)
         plan = replace(plan, held=plan.held.model_copy(update={"reach": "exec"}))
         await _run_without_agent(docker, plan)
     return plan.held
@@ -97,6 +103,17 @@ async def _run(docker: Docker, plan: Plan) -> DockerContainer:
 async def _create(docker: Docker, configuration: dict[str, Any], name: str) -> DockerContainer:
     # An engine goes on with what it was asked for when nobody waits for it any more, and we could not remove it yet.
     return await to_its_end(docker.containers.create(configuration, name=name))
+
+
+def _check_without_agent(wish: Wish) -> None:
+    """What was asked for and only the agent can keep is not left out silently."""
+    asked = [name for name in BY_AGENT if name in wish.limits.model_fields_set and getattr(wish.limits, name)]
+    asked += [] if wish.allowed is None else ["a list of allowed hosts"]
+    if asked:
+        raise MachineUnavailable(
+            f"image {wish.image!r} has no python3, without which nothing keeps {' and '.join(asked)}: use an image "
+            "that has, or leave that out"
+        )
 
 
 async def _run_without_agent(docker: Docker, plan: Plan) -> None:

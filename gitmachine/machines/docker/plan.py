@@ -16,8 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from gitmachine.errors import ConfigurationError
 from gitmachine.machines.docker.engine import sockets
 from gitmachine.machines.docker.line import RELAY
+from gitmachine.machines.local import seccomp
 from gitmachine.machines.local.limits import MIB, Limits
 from gitmachine.machines.local.sandbox import AGENT, base_environment
+from gitmachine.network import launching
+from gitmachine.network.environment import proxy_environment
 
 HOME = "/home/user"
 LABEL = "io.gitmachine.machine"
@@ -84,6 +87,8 @@ class Held(BaseModel):
     uid: int
     gid: int
     network: Network
+    allowed: tuple[str, ...] | None = None
+    """The hosts that a proxy lets through, with the network `none`."""
     limits: Limits
     read_only: bool = False
     image: str
@@ -107,7 +112,7 @@ class Plan:
             "User": f"{held.uid}:{held.gid}",
             "WorkingDir": "/",
             "Hostname": "gitmachine",
-            "Env": [f"{name}={value}" for name, value in {**_own_environment(), **self.envs}.items()],
+            "Env": [f"{name}={value}" for name, value in {**_own_environment(held), **self.envs}.items()],
             "Labels": {**self.labels, LABEL: held.model_dump_json()},
             # A volume: fast, in reach of the engine while the container is stopped, and there when the system is
             # read-only. It goes with the container.
@@ -124,6 +129,7 @@ class Plan:
         # RLIMIT_NPROC would count whatever else that user number runs on the engine's host (getrlimit(2)).
         limits = self.held.limits.model_copy(update={"processes": None})
         arguments = limits.agent_arguments(by_cgroup=frozenset({"memory", "cpus"}))
+        arguments += [f"filters={_OURS}", *([] if self.held.read_only else ["disk_system=1"])]
         return {"Entrypoint": ["python3", "-I", "-S", f"{_OURS}/agent.py", SOCKET], "Cmd": arguments}
 
     def _host_configuration(self) -> dict[str, Any]:
@@ -165,12 +171,16 @@ class Plan:
                 _add(archive, ".gitmachine/run", (RELAY_USER, held.gid), mode=0o770)
                 for source in (AGENT, RELAY):
                     _add(archive, f".gitmachine/{source.name}", (0, 0), mode=0o644, content=source.read_bytes())
+                for processor in seccomp.PROCESSORS:  # which one it is, only the engine knows
+                    code = seccomp.program(processor)
+                    _add(archive, f".gitmachine/{processor}.filter", (0, 0), mode=0o644, content=code)
             return buffer.getvalue()
 
 
-def _own_environment() -> dict[str, str]:
+def _own_environment(held: Held) -> dict[str, str]:
     """The machine's variables, but for PATH: that is the image's."""
-    return {name: value for name, value in base_environment(HOME).items() if name != "PATH"}
+    proxy = {} if held.allowed is None else proxy_environment(held.allowed, launching.PORT)
+    return {name: value for name, value in base_environment(HOME).items() if name != "PATH"} | proxy
 
 
 def _add(

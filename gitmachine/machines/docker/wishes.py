@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gitmachine.errors import ConfigurationError
+from gitmachine.machines.docker.making import Wish
 from gitmachine.machines.docker.plan import Mount, Network
+from gitmachine.machines.local import adapting
 from gitmachine.machines.local.limits import Limits
+from gitmachine.network.policy import AllowList
+from gitmachine.types import Wishes
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _POLICIES: dict[str | None, Network] = {None: "none", "none": "none", "bridge": "bridge", "host": "host"}
 
 
-def network_of(wanted: str | Sequence[str] | None) -> Network:
-    """The engine's network mode. Raises ConfigurationError."""
+def network_of(wanted: str | Sequence[str] | None) -> tuple[Network, tuple[str, ...] | None]:
+    """The engine's network mode, and the allowed hosts where there is a list of them. Raises ConfigurationError."""
     if not isinstance(wanted, str | None):
-        raise ConfigurationError(
-            "a list of allowed hosts is not available on DockerMachine: give None, 'bridge' or 'host', or take a "
-            "LocalMachine"
-        )
+        return "none", AllowList.parse(wanted).entries
     if wanted not in _POLICIES:
-        raise ConfigurationError(f"network={wanted!r} is not a policy; there are None, 'bridge' and 'host'")
-    return _POLICIES[wanted]
+        raise ConfigurationError(
+            f"network={wanted!r} is not a policy; there are None, 'bridge', 'host', and a list of allowed hosts, "
+            f"[{wanted!r}]"
+        )
+    return _POLICIES[wanted], None
 
 
 def bytes_of(size: int | str) -> int:
@@ -45,13 +50,23 @@ def limits_of(limits: Limits | None, memory: int | str | None, cpus: float | Non
         "cpus": cpus,
         "processes": processes,
     }
-    merged = (limits or Limits()).model_dump()
-    merged["disk_bytes"] = None  # what a container's layer takes is not counted
+    # Only what was asked for is in the fields that count as set: for the rest it is enough to say what is kept.
+    merged = (limits or Limits()).model_dump(exclude_unset=True)
     merged.update((name, value) for name, value in given.items() if value is not None)
     try:
         return Limits.model_validate(merged)
     except ValueError as error:
         raise ConfigurationError(f"these limits cannot be set: {error}") from error
+
+
+def adapted(wish: Wish, asked: Wishes) -> tuple[Wish, dict[str, str]]:
+    """What a caller asked for with what the repository got of its wishes, and by name why it did not get others."""
+    limits, left = adapting.taken(wish.limits, asked)
+    allowed = wish.allowed
+    if asked.network and wish.network == "none":
+        allowed = AllowList.parse((*(allowed or ()), *asked.network)).entries
+    envs = {**wish.envs, **asked.env}
+    return replace(wish, limits=limits, allowed=allowed, envs=envs, image=asked.image or wish.image), left
 
 
 def mounts_of(mounts: Sequence[Mount | str]) -> tuple[Mount, ...]:

@@ -53,9 +53,10 @@ STOP_PASSES = 200
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
 EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
+ENGINES_MARKS = ("/.dockerenv", "/run/.containerenv")
 CHUNK_BYTES = 256 * 1024
 BACKLOG = 512
-PR_SET_DUMPABLE = 4
+PR_SET_DUMPABLE, PR_SET_SECCOMP = 4, 22
 SHELL = b"/bin/bash" if os.path.exists("/bin/bash") else b"/bin/sh"
 LONG_COMMAND = b'eval "$(cat <&3)" 3<&-'
 
@@ -115,6 +116,11 @@ def tag_of(pid: int) -> int:
             value = line.split()[3]
             return int(value) if value.isdigit() else 0
     return 0
+
+
+def user_of(pid: int) -> int:
+    found = read_proc(pid, "status").partition(b"\nUid:")[2].split()
+    return int(found[0]) if found else -1
 
 
 def signal_process(pid: int, number: int) -> bool:
@@ -429,12 +435,14 @@ class Disk:
     """Keeps what a directory holds below a limit, on a file system that counts for everybody together.
 
     Asking the file system costs nothing, so that is done all the time; only when it has filled by a part of what is
-    left is the directory itself counted, by a process of its own.
+    left is the directory itself counted, by a process of its own. Where the system can be written, in a container,
+    what was written there since the container was made counts, too.
     """
 
-    def __init__(self, path: str, limit: int) -> None:
+    def __init__(self, path: str, limit: int, *, system: bool) -> None:
         self.path = path
         self.limit = limit
+        self.system_since = system_began() if system else 0.0
         self.tolerated = 0  # above the limit, after a kill: what may stay, and not grow
         self.settling = False  # after a kill, until it is known what was written up to it
         self.step = max(DISK_STEP_BYTES, limit // 8)
@@ -443,8 +451,7 @@ class Disk:
         self.counting = False
 
     def filled(self) -> int:
-        found = os.statvfs(self.path)
-        return (found.f_blocks - found.f_bfree) * found.f_frsize
+        return max(map(filled, (self.path, "/") if self.system_since else (self.path,)))
 
     def look(self, now: float) -> None:
         self.due = now + DISK_INTERVAL_S
@@ -464,7 +471,7 @@ class Disk:
         if pid == 0:
             try:
                 os.nice(19)
-                os.write(writer, str(used_bytes(self.path, filled - self.began)).encode())
+                os.write(writer, str(used_bytes(self.path, self.system_since, filled - self.began)).encode())
             finally:
                 os._exit(0)
         os.close(writer)
@@ -487,31 +494,55 @@ class Disk:
             self.settling = True
             for job in jobs.values():
                 job.connection.send(b"X", EXCEEDED_DISK)
-            os.kill(-1, 9)
+            signal_process(-1, 9)
 
 
-def used_bytes(path: str, growth: int) -> int:
-    """What the files below a directory take up, those included that have no name any more and are still open."""
-    seen: set[tuple[int, int]] = set()
+def filled(path: str) -> int:
+    found = os.statvfs(path)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+
+def system_began() -> float:
+    """When this container was made, if the engine has left a mark of it, else now."""
+    return min([time.time(), *(os.stat(path).st_ctime for path in ENGINES_MARKS if os.path.exists(path))])
+
+
+def below(path: str, since: float, seen: set[tuple[int, int]]) -> int:
+    """What files below a directory take up that have changed since then; other file systems are left out."""
     total, device, paths = 0, os.lstat(path).st_dev, [path]
     while paths:
         try:
             with os.scandir(paths.pop()) as entries:
                 for entry in entries:
                     found = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(found.st_mode):
+                    if stat.S_ISDIR(found.st_mode) and found.st_dev == device:
                         paths.append(entry.path)
+                    if found.st_ctime < since:
+                        continue
                     if found.st_nlink < 2 or stat.S_ISDIR(found.st_mode) or (found.st_dev, found.st_ino) not in seen:
                         total += found.st_blocks * 512
                         seen.add((found.st_dev, found.st_ino))
         except OSError:  # gone meanwhile, or closed to its owner
             continue
+    return total
+
+
+def used_bytes(path: str, system_since: float, growth: int) -> int:
+    """What the files below a directory take up, those included that have no name any more and are still open."""
+    seen: set[tuple[int, int]] = set()
+    total = below(path, 0, seen)
+    devices = {os.lstat(path).st_dev}
+    if system_since:
+        total += below("/", system_since, seen)
+        devices.add(os.lstat("/").st_dev)
     hidden = False
     for pid, _ in other_processes():
         try:
+            if user_of(pid) != os.getuid():  # a relay, which holds nothing
+                continue
             for name in os.listdir(f"/proc/{pid}/fd"):
                 found = os.stat(f"/proc/{pid}/fd/{name}")
-                if found.st_nlink == 0 and found.st_dev == device and (found.st_dev, found.st_ino) not in seen:
+                if found.st_nlink == 0 and found.st_dev in devices and (found.st_dev, found.st_ino) not in seen:
                     total += found.st_blocks * 512
                     seen.add((found.st_dev, found.st_ino))
         except PermissionError:
@@ -694,6 +725,24 @@ def hide_from_others() -> None:
         raise SystemExit("prctl(PR_SET_DUMPABLE) failed")
 
 
+def filter_calls(directory: str) -> None:
+    """Takes on the filter for this processor, for good and for all that is started (seccomp(2))."""
+    path = f"{directory}/{os.uname().machine}.filter"
+    if not os.path.exists(path):
+        return
+    import ctypes
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+    with open(path, "rb") as file:
+        code = file.read()
+    held = ctypes.create_string_buffer(code, len(code))
+    program = Program(len(code) // 8, ctypes.addressof(held))
+    if ctypes.CDLL(None).prctl(PR_SET_SECCOMP, 2, ctypes.byref(program), 0, 0) != 0:
+        raise SystemExit("the filter of system calls could not be set")
+
+
 def set_limits(options: dict[str, str]) -> None:
     for name, constant in (
         ("processes", resource.RLIMIT_NPROC),
@@ -766,7 +815,7 @@ def take_limits(options: dict[str, str]) -> None:
     global disk, ends_at
     set_limits(options)
     if "disk_bytes" in options:
-        disk = Disk(os.environ["HOME"], int(options["disk_bytes"]))
+        disk = Disk(os.environ["HOME"], int(options["disk_bytes"]), system="disk_system" in options)
     if "lifetime_s" in options:
         ends_at = began_at + float(options["lifetime_s"])
 
@@ -809,6 +858,8 @@ def main() -> None:
     except OSError:
         oom_score = -1
     hide_from_others()
+    if "filters" in options:
+        filter_calls(options["filters"])
     devnull = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     open_counters()
     take_limits(options)

@@ -14,7 +14,6 @@ from gitmachine.settings import Settings
 
 RECORD = "machine.json"
 OBSERVER_RECORD = "observer.json"
-PROXY_RECORD = "proxy.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,6 @@ class Layout:
     @property
     def observer_record(self) -> Path:
         return self.directory / OBSERVER_RECORD
-
-    @property
-    def proxy_record(self) -> Path:
-        return self.directory / PROXY_RECORD
 
     @classmethod
     def of(cls, settings: Settings, machine_id: str) -> Layout:

@@ -24,8 +24,9 @@ class Limits(BaseModel):
     processes: PositiveInt | None = 4096
     cpus: PositiveFloat | None = None
     disk_bytes: PositiveInt | None = 32 * GIB
-    """What the home directory may hold. Looked after four times a second, so that a fast writer gets further; then
-    every process of the machine is killed, the files stay, and commands run on that free some."""
+    """What the home directory may hold, in a container together with what is written to its system. Looked after four
+    times a second, so that a fast writer gets further; then every process of the machine is killed, the files stay,
+    and commands run on that free some."""
     file_bytes: PositiveInt | None = None
     """The largest file that can be written."""
     open_files: PositiveInt | None = 65536

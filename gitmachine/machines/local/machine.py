@@ -26,7 +26,7 @@ from gitmachine.machine import Machine, Observer
 from gitmachine.machines.local import adapting, cgroup, freezer, gateway, objects, observer, proc, sandbox
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.client import Address, ask
-from gitmachine.machines.local.gateway import Gateway
+from gitmachine.machines.local.gateway import LocalGateway
 from gitmachine.machines.local.layout import RECORD, Layout, remove_tree
 from gitmachine.machines.local.limits import Limits
 from gitmachine.machines.local.place import SandboxPlace
@@ -80,7 +80,7 @@ class LocalMachine(Machine):
         self._user = machine_user()
         self._layout: Layout | None = None
         self._record: MachineRecord | None = None
-        self._gateway: Gateway | None = None
+        self._gateway: LocalGateway | None = None
         self._stopped = False
         self._making = asyncio.Lock()
 
@@ -196,12 +196,17 @@ class LocalMachine(Machine):
         assert self._record is not None
         groups = self._record.groups
         before = cgroup.exceeded(groups)
-        result = await place.execute(command, options or ExecuteOptions())
+        try:
+            result = await place.execute(command, options or ExecuteOptions())
+        except MachineLost as error:
+            if self._lifetime_is_over:
+                raise self._lost() from error
+            raise
         more = [name for name, count in cgroup.exceeded(groups).items() if count > before.get(name, 0)]
         return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
 
     async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
-        return await gateway.refusals(await self._directory(), after)
+        return await gateway.refusals((await self._directory()).directory, after)
 
     def another(self) -> LocalMachine:
         """A new machine with the same network, limits and environment."""
@@ -213,12 +218,12 @@ class LocalMachine(Machine):
         layout, record = self._layout, self._record
         assert layout is not None
         assert record is not None
-        self._limits, left = adapting.taken(self._limits, wishes, record.kept_by_group)
+        self._limits, left = adapting.taken(self._limits, wishes, adapting.never_raised(record.kept_by_group))
         kept = await asyncio.to_thread(cgroup.set_limits, record.groups, self._limits)
         arguments = self._limits.agent_arguments(by_cgroup=frozenset(kept))
         await self._in_sandbox(layout).tell([b"limit", *(argument.encode() for argument in arguments)], b"A")
         if wishes.network and self._network != "host":
-            await gateway.end(layout)
+            await gateway.end(layout.directory)
             had = self._network if isinstance(self._network, tuple) else ()
             self._network, self._gateway = AllowList.parse((*had, *wishes.network)).entries, None
         self._env |= wishes.env
@@ -312,6 +317,7 @@ class LocalMachine(Machine):
 
     def _launch(self, layout: Layout) -> None:
         groups = cgroup.create(layout.directory.name, self._limits)
+        created = time.time()  # before the agent's own clock begins, so that its end is never too early for ours
         try:
             init = sandbox.launch(self._plan(layout, groups))
         except BaseException:
@@ -319,7 +325,7 @@ class LocalMachine(Machine):
             raise
         self._record = MachineRecord(
             id=layout.directory.name,
-            created=time.time(),
+            created=created,
             init=InitRecord.of(init),
             network=self._network,
             env=self._env,
@@ -353,14 +359,15 @@ class LocalMachine(Machine):
         if gateway is None or self._layout is None:
             return
         try:
-            await gateway.ensure(self._address(self._layout))
+            await gateway.ensure()
         except (ConnectionError, FileNotFoundError) as error:
             raise self._lost() from error
 
-    def _gateway_of(self) -> Gateway | None:
+    def _gateway_of(self) -> LocalGateway | None:
         if self._gateway is None and isinstance(self._network, tuple) and self._record and self._layout:
             init = Init(self._record.init.pid, self._record.init.start_time)
-            self._gateway = Gateway(self._layout, self._user, init, self._network)
+            address = self._address(self._layout)
+            self._gateway = LocalGateway(self._layout, address, self._user, init, self._network)
         return self._gateway
 
     async def _wait_until_ready(self, layout: Layout) -> None:
@@ -385,7 +392,7 @@ class LocalMachine(Machine):
             ended = await proc.kill(init.pid, init.start_time, then=lambda: self._release(record))
             if not ended:
                 raise MachineError(f"machine {record.id} (process {init.pid}) could not be ended")
-        await gateway.end(layout)
+        await gateway.end(layout.directory)
         await observer.end(layout)
         if record is not None:
             await self._release(record)
@@ -417,7 +424,7 @@ class LocalMachine(Machine):
     def _in_sandbox(self, layout: Layout) -> SandboxPlace:
         gateway = self._gateway_of()
         environment = {**sandbox.base_environment(), **(gateway.environment if gateway else {}), **self._env}
-        return SandboxPlace(self._address(layout), environment, sandbox.HOME)
+        return SandboxPlace(self._address(layout), environment, sandbox.HOME, self._lost)
 
     def _address(self, layout: Layout) -> Address:
         return Address(layout.directory, "agent.sock", self._user.uid if self._user.switch else None)
@@ -440,10 +447,14 @@ class LocalMachine(Machine):
     def _lost(self) -> MachineLost:
         where = self._layout.home if self._layout else self._settings.machines
         how = "has ended without stop()"
-        lifetime_s = self._limits.lifetime_s
-        if lifetime_s and self._record and time.time() >= self._record.created + lifetime_s:
-            how = f"has ended: its lifetime of {lifetime_s:g} s is over"
+        if self._lifetime_is_over:
+            how = f"has ended: its lifetime of {self._limits.lifetime_s:g} s is over"
         return MachineLost(f"machine {self.id} {how}; its files are still in {where}")
+
+    @property
+    def _lifetime_is_over(self) -> bool:
+        lifetime_s, record = self._limits.lifetime_s, self._record
+        return bool(lifetime_s and record and time.time() >= record.created + lifetime_s)
 
     def _freezer(self, record: MachineRecord) -> freezer.Freezer:
         return freezer.choose(record.groups, record.init.pid)

@@ -7,7 +7,7 @@ import os
 import posixpath
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,6 +114,8 @@ class SandboxPlace(AgentPlace):
     address: Address
     environment: Mapping[str, str]
     home: str
+    why_lost: Callable[[], MachineLost] | None = None
+    """What to say of a sandbox that has ended, where somebody knows more than that."""
 
     async def start(self, fields: Sequence[bytes], *, stdin: bool) -> tuple[CommandStream, Input | None]:
         try:
@@ -130,6 +132,8 @@ class SandboxPlace(AgentPlace):
             raise self._lost() from error
 
     def _lost(self) -> MachineLost:
+        if self.why_lost is not None:
+            return self.why_lost()
         return MachineLost(
             f"machine {self.address.directory.name} has ended; its files were in {self.address.directory}"
         )

@@ -1,4 +1,6 @@
-"""The system call filter of a sandbox, as a classic BPF program (seccomp(2)), without libseccomp.
+"""The system call filter of a sandbox, and of a container beside its engine's own: a classic BPF program (seccomp(2)).
+
+It is made without libseccomp.
 
 It closes the channels that namespaces leave open: AF_VSOCK, the session keyring, TIOCSTI, io_uring,
 userfaultfd, nested namespaces, and the parts of the kernel that a build or a test never needs. ptrace stays
@@ -66,6 +68,9 @@ _ARCHITECTURES = {
     "x86_64": _Architecture(0xC000003E, _DENIED_X86_64, 56, 435, 272, 16, 41, 53, x32=True),
     "aarch64": _Architecture(0xC00000B7, _DENIED_AARCH64, 220, 435, 97, 29, 198, 199, x32=False),
 }
+
+PROCESSORS = tuple(_ARCHITECTURES)
+"""Those that there is a filter for, by uname(2)'s names."""
 
 
 def supported(machine: str | None = None) -> bool:

@@ -110,7 +110,7 @@ async def test_a_lifetime_that_is_over_is_named(state_dir: Path) -> None:
     machine = LocalMachine(limits=Limits(lifetime_s=0.5))
     await machine.start()
     try:
-        with pytest.raises(MachineLost):
+        with pytest.raises(MachineLost, match=r"lifetime of 0\.5 s is over"):
             await machine.execute("sleep 30", BOUND)
         with pytest.raises(MachineLost, match=r"lifetime of 0\.5 s is over"):
             await asyncio.wait_for(machine.execute("true"), 10)
