@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
-from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from gitmachine.errors import SessionBusy
+from gitmachine.queues import queue_of
 
 _FIRST_PAUSE_S = 0.0005
 _LONGEST_PAUSE_S = 0.03
@@ -63,7 +63,7 @@ class FileLock:
     @asynccontextmanager
     async def _queued(self, path: Path | str, deadline: float, timeout: float) -> AsyncIterator[None]:
         """Held by one task of this loop, first come, first served."""
-        turn = _turns(asyncio.get_running_loop()).setdefault(str(path), asyncio.Lock())
+        turn = queue_of(path)
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await turn.acquire()
@@ -88,15 +88,6 @@ class FileLock:
             f"{self._what} is in use by another call or program and was not free within {timeout:g} s; "
             "let that end, or try again"
         )
-
-
-_Turns = WeakValueDictionary[str, asyncio.Lock]
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
-
-
-def _turns(loop: asyncio.AbstractEventLoop) -> _Turns:
-    """The queues of a loop's tasks, each as long as somebody stands in it."""
-    return _by_loop.setdefault(loop, WeakValueDictionary())
 
 
 class _Held:

@@ -51,9 +51,9 @@ class RecordedTrees:
                     return tree
         raise CheckpointNotFound(f"there is no checkpoint {number} to compare with")
 
-    async def patch(self, before: int, after: int, paths: Sequence[str] = ()) -> str:
+    async def patch(self, before: int, after: int) -> str:
         """What changed from one entry to another, as a patch."""
-        return await self._vault.diff(self.at(before), self.at(after), paths=paths)
+        return await self._vault.diff(self.at(before), self.at(after))
 
     async def counted(self, before: int, after: int) -> tuple[int, int, int]:
         """Files that differ, lines added, and lines taken away."""

@@ -15,7 +15,20 @@ import pytest
 from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[1]
-EXTRAS = {"click", "rich", "e2b", "aiodocker", "aiohttp", "mcp", "langchain_core", "langchain", "deepagents"}
+EXTRAS = {
+    "click",
+    "rich",
+    "jinja2",
+    "starlette",
+    "uvicorn",
+    "e2b",
+    "aiodocker",
+    "aiohttp",
+    "mcp",
+    "langchain_core",
+    "langchain",
+    "deepagents",
+}
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +108,14 @@ def test_the_wheel_has_what_is_not_imported_but_read(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     scripts = {f"gitmachine/git/scripts/{path.name}" for path in (PROJECT / "gitmachine/git/scripts").glob("*.sh")}
+    page = {
+        path.relative_to(PROJECT).as_posix()
+        for folder in ("static", "templates")
+        for path in (PROJECT / "gitmachine/ui" / folder).iterdir()
+    }
     assert scripts
-    assert names >= scripts | {
+    assert page
+    assert names >= scripts | page | {
         "gitmachine/machines/local/agent.py",
         "gitmachine/machines/docker/relay.py",
         "gitmachine/py.typed",

@@ -13,7 +13,7 @@ import click
 from gitmachine.cli import finding
 from gitmachine.cli.doing import say
 from gitmachine.cli.exits import Exit
-from gitmachine.cli.screen import answer, answer_json, describe, short, table
+from gitmachine.cli.screen import answer, answer_json, table
 from gitmachine.doctor import examine
 from gitmachine.events import Event, Unknown
 from gitmachine.git_machine import GitMachine
@@ -22,6 +22,7 @@ from gitmachine.sessions import Registry, SessionStore
 from gitmachine.status import Status
 from gitmachine.types import MachineState
 from gitmachine.whereabouts import look
+from gitmachine.wording import describe, short
 
 
 async def ls(*, everything: bool, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from gitmachine.git.host import HostGit
+from gitmachine.queues import queue_of
 
 T = TypeVar("T")
 
@@ -27,16 +28,17 @@ _PAUSE_S = 0.002
 
 @asynccontextmanager
 async def turn(path: Path) -> AsyncIterator[HostGit]:
-    """The git that has this turn. Raises TimeoutError after a minute."""
-    deadline = time.monotonic() + _LIMIT_S
-    with path.open("ab") as file:
-        while not _taken(file):
-            _give_up_after(deadline, path)
-            await asyncio.sleep(_PAUSE_S)
-        try:
-            yield HostGit(holding=(file.fileno(),))
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+    """The git that has this turn. Raises TimeoutError when another program keeps it for a minute."""
+    async with queue_of(path):
+        deadline = time.monotonic() + _LIMIT_S
+        with path.open("ab") as file:
+            while not _taken(file):
+                _give_up_after(deadline, path)
+                await asyncio.sleep(_PAUSE_S)
+            try:
+                yield HostGit(holding=(file.fileno(),))
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextmanager
@@ -55,14 +57,15 @@ def turn_at_once(path: Path) -> Iterator[None]:
 
 
 async def in_turn(path: Path, work: Callable[[], T]) -> T:
-    """What `work`, which blocks and takes the turn at once, comes to in the end. Raises TimeoutError after a minute."""
-    deadline = time.monotonic() + _LIMIT_S
-    while True:
-        try:
-            return await asyncio.to_thread(work)
-        except BlockingIOError:
-            _give_up_after(deadline, path)
-            await asyncio.sleep(_PAUSE_S)
+    """What `work`, which blocks and takes the turn at once, comes to in the end. Raises TimeoutError as `turn`."""
+    async with queue_of(path):
+        deadline = time.monotonic() + _LIMIT_S
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except BlockingIOError:
+                _give_up_after(deadline, path)
+                await asyncio.sleep(_PAUSE_S)
 
 
 def _taken(file: BinaryIO) -> bool:

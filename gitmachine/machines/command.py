@@ -40,6 +40,8 @@ class CommandStream(ABC):
         stream.started = time.monotonic()
         return stream
 
+    closes_at_once: ClassVar[bool] = False
+    """`aclose` waits for nothing, so that no cancellation can find it half done."""
     kill_limit_s: ClassVar[float] = KILL_LIMIT_S
     """How long this provider's kill, and the reading of what was still under way, may take together."""
 
@@ -84,7 +86,7 @@ async def collect(stream: CommandStream, options: ExecuteOptions) -> ExecutionRe
             await to_its_end(_end(stream, out, err))
             raise
     finally:
-        await to_its_end(stream.aclose())
+        await (stream.aclose() if stream.closes_at_once else to_its_end(stream.aclose()))
     await out.finish()
     await err.finish()
     return ExecutionResult(

@@ -6,9 +6,10 @@ import pytest
 
 from gitmachine import errors
 from gitmachine.cli.exits import Exit, described, exit_for
-from gitmachine.cli.screen import describe, plain
+from gitmachine.cli.screen import plain
 from gitmachine.events import TYPES
 from gitmachine.types import PushOutcome
+from gitmachine.wording import describe
 
 ERRORS = [
     value

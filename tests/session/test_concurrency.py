@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import pytest
 
@@ -91,10 +92,11 @@ async def test_two_programs_can_drive_one_session(session: Opener, project: Repo
 
 async def test_a_cancelled_command_is_dead_and_the_session_goes_on(session: Opener) -> None:
     gm = await session()
-    running = asyncio.create_task(gm.run("echo > started.txt; sleep 1000"))
+    sleep = f"sleep 1000.{secrets.randbelow(10**9)}"  # of this test alone: a machine of ten members shows the host's
+    running = asyncio.create_task(gm.run(f"echo > started.txt; {sleep}"))
     await started(gm)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert (await gm.run("pgrep -fx 'sleep 1000'")).stdout == ""
+    assert (await gm.run(f"pgrep -fx '{sleep}'")).stdout == ""
     assert await gm.commit() is not None

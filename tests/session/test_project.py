@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gitmachine import ConfigurationError, Consent, GitMachine, LocalMachine
+from gitmachine import ConfigurationError, Consent, DockerMachine, GitMachine, LocalMachine
 from gitmachine.events import NetworkRefused, ProjectRead, SetupFailed
 from gitmachine.machines.local import Limits
 from tests.session.conftest import Opener, out
+from tests.support.docker_engine import IMAGE, WITHOUT_PYTHON, DockerEngine
 from tests.support.git_server import Repository
 
 pytestmark = pytest.mark.parametrize("make_machine", [LocalMachine], ids=["local"], indirect=True)
@@ -132,3 +133,25 @@ async def test_consent_adds_to_the_list_that_a_machine_has(session: Opener, aski
     assert await out(gm, "ulimit -n; echo $http_proxy") == "100\nhttp://127.0.0.1:3128"
     other = await LocalMachine.connect(str(machine.id))
     assert other.capabilities == machine.capabilities
+
+
+async def test_a_container_is_made_anew_as_its_repository_asks(
+    session: Opener, asking: Callable[[str], None], docker: DockerEngine
+) -> None:
+    asking(ASKS.replace("debian:12", IMAGE))
+    given = {"GREETING": "hello there"}
+    consent = Consent(setup=True, network=("*.org", "pypi.org"), env=given, limits=True, images=("*",))
+    machine = DockerMachine(WITHOUT_PYTHON, pull="never", labels={"test": "asked"})
+    gm = await session(machine=machine, consent=consent)
+    event = await asked(gm)
+    assert {f"image {IMAGE}", "network pypi.org", "env GREETING", "limits, memory 64 GiB"} <= set(event.granted)
+    assert machine.capabilities.allowed_hosts == ("pypi.org",)
+    assert machine.capabilities.limits["processes"].startswith("500 ")
+    assert machine.capabilities.limits["disk"].startswith("64 MiB")
+    assert docker.containers("test=asked") == [machine.id]  # nothing is left of the first
+    assert await out(gm, "cat ~/prepared greeting.txt; echo $GREETING") == "prepared\nhello there\nhello there"
+    refused = await gm.run("curl -sS http://evil.test/")
+    assert [(refusal.host, refusal.port) for refusal in refused.refused] == [("evil.test", 80)]
+    again = await DockerMachine.connect(str(machine.id))
+    assert again.capabilities == machine.capabilities
+    await again.aclose()

@@ -168,20 +168,40 @@ _COUNTERS = {
 """By limit: the file of version 2, the controller and the file of version 1, and what the kernel counts in them."""
 
 
-def exceeded(groups: Groups) -> dict[str, int]:
-    """How often each limit that a group keeps was run into: processes killed for memory, forks refused."""
-    counted = {}
-    for name, (file_v2, controller, file_v1, wanted) in _COUNTERS.items():
-        match groups.limits.get(name):
-            case "cgroup v2":
-                path = f"{groups.unified}/{file_v2}"
-            case "cgroup v1":
-                path = f"{groups.by_controller[controller]}/{file_v1}"
-            case _:
-                continue
-        fields = (line.partition(" ") for line in (proc.read_small(path) or "").splitlines())
-        counted[name] = sum(int(value) for key, _, value in fields if key == wanted)
-    return counted
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Where the kernel counts how often each limit that a group keeps was run into."""
+
+    files: tuple[tuple[str, str, str], ...]
+    """By limit: the file, and under which name it counts in it."""
+
+    @classmethod
+    def of(cls, groups: Groups) -> Counters:
+        found = []
+        for limit, (file_v2, controller, file_v1, name) in _COUNTERS.items():
+            match groups.limits.get(limit):
+                case "cgroup v2":
+                    found.append((limit, f"{groups.unified}/{file_v2}", name))
+                case "cgroup v1":
+                    found.append((limit, f"{groups.by_controller[controller]}/{file_v1}", name))
+        return cls(tuple(found))
+
+    def read(self) -> tuple[str, ...]:
+        """The files as they are now. Costs microseconds; what they say is looked at only when they differ."""
+        return tuple([proc.read_small(path) or "" for _, path, _ in self.files])
+
+    def exceeded(self, before: tuple[str, ...]) -> list[str]:
+        """The limits that were run into since `before` was read: processes killed for memory, forks refused."""
+        after = self.read()
+        if after == before:
+            return []
+        rows = zip(self.files, before, after, strict=True)
+        return [limit for (limit, _, name), old, new in rows if _count(new, name) > _count(old, name)]
+
+
+def _count(text: str, name: str) -> int:
+    fields = (line.partition(" ") for line in text.splitlines())
+    return sum(int(value) for key, _, value in fields if key == name)
 
 
 def discard(groups: Groups) -> None:

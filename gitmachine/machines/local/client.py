@@ -135,6 +135,8 @@ class _Reader:
 class Job(CommandStream):
     """One command, or file call, in a machine."""
 
+    closes_at_once = True
+
     def __init__(self, connection: socket.socket, readers: tuple[int, int], writer: int | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
@@ -181,8 +183,9 @@ class Job(CommandStream):
             self._wake.clear()
             await self._wake.wait()
         for reader in self._readers:
-            for data in self._left_in(reader):
-                yield reader.channel, data
+            if reader.open:  # else its end was seen, and nothing is left in it
+                for data in self._left_in(reader):
+                    yield reader.channel, data
 
     async def exit_code(self) -> int:
         """Raises OSError when the command could not be started, MachineLost when the machine ended."""
@@ -252,7 +255,8 @@ class Job(CommandStream):
         if self._reading:
             self._reading = False
             for reader in self._readers:
-                self._loop.remove_reader(reader.fd)
+                if reader.open:
+                    self._loop.remove_reader(reader.fd)
 
     def _on_output(self, reader: _Reader) -> None:
         try:

@@ -24,7 +24,7 @@ from gitmachine.errors import (
 from gitmachine.locks import FileLock
 from gitmachine.machine import Machine, Observer
 from gitmachine.machines.local import adapting, cgroup, freezer, gateway, objects, observer, proc, sandbox
-from gitmachine.machines.local.cgroup import Groups
+from gitmachine.machines.local.cgroup import Counters, Groups
 from gitmachine.machines.local.client import Address, ask
 from gitmachine.machines.local.gateway import LocalGateway
 from gitmachine.machines.local.layout import RECORD, Layout, remove_tree
@@ -81,6 +81,7 @@ class LocalMachine(Machine):
         self._layout: Layout | None = None
         self._record: MachineRecord | None = None
         self._gateway: LocalGateway | None = None
+        self._counters: Counters | None = None
         self._stopped = False
         self._making = asyncio.Lock()
 
@@ -194,15 +195,15 @@ class LocalMachine(Machine):
         place = self._place("execute()")
         await self._open_gateway()
         assert self._record is not None
-        groups = self._record.groups
-        before = cgroup.exceeded(groups)
+        counters = self._counters = self._counters or Counters.of(self._record.groups)
+        before = counters.read()
         try:
             result = await place.execute(command, options or ExecuteOptions())
         except MachineLost as error:
             if self._lifetime_is_over:
                 raise self._lost() from error
             raise
-        more = [name for name, count in cgroup.exceeded(groups).items() if count > before.get(name, 0)]
+        more = counters.exceeded(before)
         return replace(result, exceeded=tuple(dict.fromkeys((*more, *result.exceeded)))) if more else result
 
     async def network_refusals(self, after: int = 0) -> tuple[builtins.list[Refusal], int]:
@@ -228,7 +229,7 @@ class LocalMachine(Machine):
             self._network, self._gateway = AllowList.parse((*had, *wishes.network)).entries, None
         self._env |= wishes.env
         changes = {"limits": self._limits, "kept_by_group": kept, "network": self._network, "env": self._env}
-        self._record = record.model_copy(update=changes)
+        self._record, self._counters = record.model_copy(update=changes), None
         await asyncio.to_thread(self._record.save, layout.record)
         await self._open_gateway()
         return left | ({"image": "a local machine has the host's /usr, and no image"} if wishes.image else {})
@@ -384,7 +385,7 @@ class LocalMachine(Machine):
         if layout is not None:
             with suppress(MachineError):
                 await self._end(layout)
-        self._record, self._gateway, self._stopped = None, None, False
+        self._record, self._gateway, self._counters, self._stopped = None, None, None, False
 
     async def _end(self, layout: Layout) -> None:
         record = self._record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -26,8 +27,9 @@ def read_small(path: str, size: int = 4096) -> str | None:
         os.close(fd)
 
 
+@functools.cache
 def boot_id() -> str:
-    """The kernel's name for this boot: process numbers mean nothing after another."""
+    """The kernel's name for this boot: process numbers mean nothing after another. No program outlives it."""
     return (read_small("/proc/sys/kernel/random/boot_id") or "").strip()
 
 

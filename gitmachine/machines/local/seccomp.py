@@ -2,9 +2,9 @@
 
 It is made without libseccomp.
 
-It closes the channels that namespaces leave open: AF_VSOCK, the session keyring, TIOCSTI, io_uring,
-userfaultfd, nested namespaces, and the parts of the kernel that a build or a test never needs. ptrace stays
-allowed, for gdb and strace.
+Containers have it beside their engine's own. It closes the channels that namespaces leave open: AF_VSOCK, the session
+keyring, TIOCSTI, io_uring, userfaultfd, nested namespaces, and the parts of the kernel that a build or a test never
+needs. ptrace stays allowed, for gdb and strace.
 """
 
 from __future__ import annotations

@@ -256,7 +256,14 @@ async def test_an_image_without_python_runs_commands_all_the_same(docker: Docker
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"memory": "much"}, {"memory": 0}, {"cpus": -1.0}, {"network": "lan"}, {"network": ["a.b"]}, {"mounts": ["x:/y"]}],
+    [
+        {"memory": "much"},
+        {"memory": 0},
+        {"cpus": -1.0},
+        {"network": "lan"},
+        {"network": ["169.254.169.254"]},
+        {"mounts": ["x:/y"]},
+    ],
 )
 def test_wrong_arguments_are_named_before_anything_is_done(arguments: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
