@@ -153,14 +153,15 @@ def _stop(directory: Path) -> None:
     for line in reversed(leaks.mounts(str(directory))):
         subprocess.run(["umount", line.split()[4]], check=True)
     for group in Path("/sys/fs/cgroup").glob(f"*{_cgroup(directory)}"):
-        _remove_group(group)
+        remove_group(group)
     shutil.rmtree(directory)
 
 
-def _remove_group(group: Path) -> None:
+def remove_group(group: Path) -> None:
+    """Removes a control group that no process is in any more, and those below it."""
     for child in group.iterdir():
         if child.is_dir():
-            _remove_group(child)
+            remove_group(child)
     deadline = time.monotonic() + _STOP_LIMIT_S
     while True:
         try:

@@ -52,6 +52,7 @@ SOCKET_BACKLOG = 4096
 STOP_PASSES = 200
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
+RECOUNT_S, RECOUNT_SHARE = 5.0, 100  # at most a hundredth of the time
 EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
 ENGINES_MARKS = ("/.dockerenv", "/run/.containerenv")
 CHUNK_BYTES = 256 * 1024
@@ -435,8 +436,9 @@ class Disk:
     """Keeps what a directory holds below a limit, on a file system that counts for everybody together.
 
     Asking the file system costs nothing, so that is done all the time; only when it has filled by a part of what is
-    left is the directory itself counted, by a process of its own. Where the system can be written, in a container,
-    what was written there since the container was made counts, too.
+    left is the directory itself counted, by a process of its own; and now and then without that, since others may free
+    as much as is written here. Where the system can be written, in a container, what was written there since the
+    container was made counts, too.
     """
 
     def __init__(self, path: str, limit: int, *, system: bool) -> None:
@@ -449,6 +451,8 @@ class Disk:
         self.began = self.mark = self.filled()
         self.due = 0.0
         self.counting = False
+        self.count_began = time.monotonic()
+        self.recount_at = self.count_began + RECOUNT_S
 
     def filled(self) -> int:
         return max(map(filled, (self.path, "/") if self.system_since else (self.path,)))
@@ -457,8 +461,14 @@ class Disk:
         self.due = now + DISK_INTERVAL_S
         filled = self.filled()
         self.mark = min(self.mark, filled)
-        if not self.counting and (self.settling or filled - self.mark >= self.step):
+        if self.counting:
+            return
+        if self.settling or filled - self.mark >= self.step:
             self.count(filled)
+        elif now >= self.recount_at:
+            self.recount_at = now + RECOUNT_S
+            if any(user_of(pid) == os.getuid() for pid, _ in other_processes()):
+                self.count(filled)
 
     def count(self, filled: int) -> None:
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -475,7 +485,7 @@ class Disk:
             finally:
                 os._exit(0)
         os.close(writer)
-        self.counting, self.mark = True, filled
+        self.counting, self.mark, self.count_began = True, filled, time.monotonic()
         watch(reader, select.EPOLLIN, lambda events: self.counted(reader))
 
     def counted(self, reader: int) -> None:
@@ -483,6 +493,8 @@ class Disk:
         forget(reader)
         os.close(reader)
         self.counting = False
+        now = time.monotonic()
+        self.recount_at = now + max(RECOUNT_S, RECOUNT_SHARE * (now - self.count_began))
         used = int(text or b"0")
         self.step = max(DISK_STEP_BYTES, (self.limit - used) // 4)
         settling, self.settling = self.settling, False
