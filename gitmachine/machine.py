@@ -44,6 +44,8 @@ class Place(Protocol):
 
     async def read_bytes(self, path: str) -> bytes: ...
 
+    def read_chunks(self, path: str) -> AsyncIterator[bytes]: ...
+
 
 class Observer(Place, Protocol):
     """A place beside a machine that sees its files, read-only, and that nothing in the machine can touch.
@@ -179,11 +181,8 @@ class Machine(ABC):
         _raise_for_file(result, path)
         return base64.b64decode(result.stdout)
 
-    async def read_stream(self, path: str) -> AsyncIterator[bytes]:
-        """A file in pieces. A provider that need not hold all of it in memory overrides this.
-
-        Raises as `read_file` does, before the first piece.
-        """
+    async def read_chunks(self, path: str) -> AsyncIterator[bytes]:
+        """A file as bytes, in pieces where the provider can; by default it is one. Raises as `read_file` does."""
         yield await self.read_bytes(path)
 
     async def write_bytes(self, path: str, content: bytes | AsyncIterator[bytes]) -> None:

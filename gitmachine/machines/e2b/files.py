@@ -57,12 +57,12 @@ def listed(result: ExecutionResult, path: str) -> list[str]:
 
 
 async def fetched(box: Any, path: str, into: IO[bytes]) -> None:
-    """A file of the sandbox into one of this host, from its beginning. Raises what the SDK raises."""
+    """A file of the sandbox into one of this host, from its beginning, a piece at a time."""
     await asyncio.to_thread(into.seek, 0)
-    await asyncio.to_thread(into.truncate)
-    async with await box.files.read(path, format="stream") as stream:
-        async for data in stream:
+    async with await box.files.read(path, format="stream") as arriving:
+        async for data in arriving:
             await asyncio.to_thread(into.write, data)
+    await asyncio.to_thread(into.truncate)
 
 
 async def chunks(content: IO[bytes]) -> AsyncIterator[bytes]:

@@ -255,7 +255,7 @@ async def test_large_content_goes_out_and_in_without_being_held_in_memory(e2b: E
         e2b.inject(on("GET", "/files", Drop(10_000_000)))
         tracemalloc.start()
         digest, longest = hashlib.sha256(), 0
-        async for piece in machine.read_stream("out"):
+        async for piece in machine.read_chunks("out"):
             digest.update(piece)
             longest = max(longest, len(piece))
         _, most = tracemalloc.get_traced_memory()
