@@ -60,6 +60,7 @@ FIGURES = (
     Figure("docker", "docker", 60, "a command and a start in a container"),
     Figure("e2b", "e2b", 20, "a command in an E2B sandbox"),
     Figure("changes", "changes", 180, "diff, commit and checkpoint"),
+    Figure("checkpoint", "changes", 30, "what a checkpoint adds to a command"),
     Figure("fork", "changes", 70, "a fork, and what fifty take"),
     Figure("pause", "pause", 20, "pause and resume"),
     Figure("many", "many", 80, "many sessions on one machine"),

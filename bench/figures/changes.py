@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 
 from bench import floors
@@ -16,6 +17,7 @@ from gitmachine.settings import load
 
 AIM = 1.2
 AIM_FORK = 1.5
+AIM_CHECKPOINT, AIM_NOTHING = 1.5, 1.1
 _IDENTITY = "-c user.name=b -c user.email=b@example.com"
 _FORKS = 50
 
@@ -102,6 +104,37 @@ class _Edit:
     async def floor_and_keep(self) -> None:
         await self.floor()
         await floors.shell("git add -A && git write-tree", self._plain)
+
+
+async def checkpoint(place: Place, files: int = 20_000) -> list[Row]:
+    """What a command's checkpoint adds to it, against a look at the same tree by `git status`."""
+    repository = place.repositories.of(files)
+    work = place.below("checkpoint")
+    await floors.shell(f"git clone -q {repository} plain", work)
+    plain, texts = work / "plain", itertools.count()
+    with_each = GitMachine(LocalMachine(), str(repository), session="checkpoints")
+    without = GitMachine(LocalMachine(), str(repository), session="no-checkpoints", checkpoint="lifecycle")
+    async with with_each, without:
+
+        async def floor() -> None:
+            await without.run("true")
+            await floors.shell("git status --porcelain -uall", plain)
+
+        async def edit() -> None:
+            (plain / "d0" / "f0.txt").write_text(f"edit {next(texts)}\n")
+
+        def change() -> Awaitable[object]:
+            return with_each.run(f"echo edit {next(texts)} >d0/f0.txt")
+
+        effort = place.effort(20.0, fewest=20)
+        changed = await rounds({OURS: Contender(change), FLOOR: Contender(floor, edit)}, effort)
+        unchanged = await rounds({OURS: Contender(lambda: with_each.run("true")), FLOOR: Contender(floor)}, effort)
+    shutil.rmtree(work)
+    against = "the command alone + git status"
+    return [
+        changed.ratio(Plan(f"checkpoint, 1 changed in {files:,}", against, AIM_CHECKPOINT)),
+        unchanged.ratio(Plan(f"checkpoint, nothing changed in {files:,}", against, AIM_NOTHING)),
+    ]
 
 
 async def fork(place: Place, files: int = 20_000) -> list[Row]:
