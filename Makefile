@@ -8,14 +8,9 @@ unexport VIRTUAL_ENV
 RUN := uv run --no-sync --
 # Most of a test is waiting for processes that it started: three at a time fill two cores.
 PYTEST_ARGS ?= -n 3
-<<<<<<< HEAD
 # What speaks to a service over a network, or to a browser, is the same whoever runs it: once is enough.
-ONCE := --ignore=tests/e2b_endpoint --ignore=tests/machines/e2b --ignore=tests/providers/test_e2b.py --ignore=tests/ui
-=======
-# What speaks to a service over a network is the same whoever runs it: once is enough.
 ONCE := --ignore=tests/e2b_endpoint --ignore=tests/machines/e2b --ignore=tests/providers/test_e2b.py \
-    --ignore=tests/bench/test_counts_on_e2b.py
->>>>>>> main
+    --ignore=tests/bench/test_counts_on_e2b.py --ignore=tests/ui
 # A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
 DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 
