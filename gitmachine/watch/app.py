@@ -22,7 +22,7 @@ from gitmachine.watch import doing
 from gitmachine.watch.detail import Detail, History
 from gitmachine.watch.looking import Looker, patch_of
 from gitmachine.watch.screens import Ask, Patch
-from gitmachine.watch.table import SessionTable, state_of
+from gitmachine.watch.table import SessionTable
 from gitmachine.watch.text import line
 
 LOOK_S = 0.25
@@ -122,7 +122,7 @@ class Watch(App[None]):
         if seen is None:
             return
         if not seen.live:
-            self._say(f"{seen.record.session} is {state_of(seen)[0][2:]}: there is no machine to end", "warning")
+            self._say(f"{seen.record.session} has no machine to end", "warning")
             return
         question = Text.assemble("Commit, push and end ", line(seen.record.session, "bold", 80), "?\n\n")
         question.append("Its machine goes only when the work is safe.", "dim")
