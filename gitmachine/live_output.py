@@ -42,6 +42,7 @@ class LiveOutput:
         self._seen = 0
         self._news = asyncio.Event()
         self._ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def attach(self, options: ExecuteOptions) -> ExecuteOptions:
         """The options with this in front of their callbacks."""
@@ -50,13 +51,15 @@ class LiveOutput:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """While the command runs. What goes wrong with the file is no concern of the command's."""
-        task = asyncio.create_task(self._follow())
+        later = asyncio.get_running_loop().call_later(_WORTH_A_FILE_S, self._begin)
         try:
             yield
         finally:
-            self._ended.set()
-            self._news.set()
-            await asyncio.shield(task)
+            later.cancel()
+            if self._task is not None:
+                self._ended.set()
+                self._news.set()
+                await asyncio.shield(self._task)
 
     def _before(self, callback: OutputCallback | None) -> OutputCallback:
         async def on_output(text: str) -> None:
@@ -77,9 +80,10 @@ class LiveOutput:
             self._waiting.append("\n[... more has come; the history will have it when the command has ended ...]\n")
         self._news.set()
 
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._follow())
+
     async def _follow(self) -> None:
-        if await self._ends_within(_WORTH_A_FILE_S):
-            return
         try:
             file = await asyncio.to_thread(_opened, self._path)
             try:
@@ -95,13 +99,9 @@ class LiveOutput:
             await self._news.wait()
             self._news.clear()
             await asyncio.to_thread(file.write, self._next().encode("utf-8", "replace"))
-            await self._ends_within(_PAUSE_S)
-
-    async def _ends_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        return self._ended.is_set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE_S):
+                    await self._ended.wait()
 
     def _next(self) -> str:
         """What may be shown of what has come: not the beginning of something that could become a secret."""

@@ -126,7 +126,7 @@ async def admitted(browser: Browser, address: str) -> AsyncIterator[BrowserConte
 
 @pytest.fixture(scope="module")
 def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chosen = request.config.getoption("--screenshots")
+    chosen = request.config.getoption("--screenshots", None)
     path = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
     path.mkdir(parents=True, exist_ok=True)
     return path
