@@ -52,19 +52,22 @@ class Watch(App[None]):
         super().__init__()
         self.theme = "tokyo-night"
         self._shell = tuple(shell)
+        self._bar = Static(id="bar", markup=False)
+        self._table = SessionTable()
+        self._detail = Detail()
         self._looker = Looker()
         self._sessions: dict[str, Seen] = {}
         self._with_ended = True
         self._turn = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
-        yield Static(id="bar", markup=False)
-        yield SessionTable()
-        yield Detail()
+        yield self._bar
+        yield self._table
+        yield self._detail
         yield Footer()
 
     async def on_mount(self) -> None:
-        self.query_one(SessionTable).focus()
+        self._table.focus()
         await self.look()
         self.set_interval(LOOK_S, self.look)
 
@@ -77,36 +80,30 @@ class Watch(App[None]):
         async with self._turn:
             found = await self._looker.look()
             self._sessions = {one.record.id: one for one in found}
-            shown = [one for one in found if self._with_ended or one.state != MachineState.STOPPED]
-            table, detail, bar = self._parts()
-            table.show(shown)
-            bar.update(_counted(found))
-            await detail.show(self.selected)
-
-    def _parts(self) -> tuple[SessionTable, Detail, Static]:
-        base = self.screen_stack[0]  # a question may be in front of it
-        return base.query_one(SessionTable), base.query_one(Detail), base.query_one("#bar", Static)
+            self._table.show([one for one in found if self._with_ended or one.state != MachineState.STOPPED])
+            self._bar.update(_counted(found))
+            await self._detail.show(self.selected)
 
     @property
     def selected(self) -> Seen | None:
         """The session that the keys are for."""
-        return self._sessions.get(self._parts()[0].selected or "")
+        return self._sessions.get(self._table.selected or "")
 
     @property
     def entry(self) -> HistoryEntry | None:
         """The entry of its history that is selected."""
-        return self._parts()[1].query_one(History).selected
+        return self._detail.history.selected
 
     async def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         del event
         async with self._turn:
-            await self._parts()[1].show(self.selected)
+            await self._detail.show(self.selected)
 
     async def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if isinstance(event.data_table, History) and self.entry is not None:
             self._show_patch(self.entry.number)
         elif isinstance(event.data_table, SessionTable):
-            self.query_one(History).focus()
+            self._detail.history.focus()
 
     # --- the keys ---------------------------------------------------------------------------------------
 

@@ -153,32 +153,35 @@ class Detail(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id="detail")
+        self.history = History()
+        self._head = Static(id="title", markup=False)
+        self._output = Output()
+        self._events = Events()
         self._known: tuple[str, int] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="title", markup=False)
+        yield self._head
         with Container(id="panes"):
-            yield Output()
+            yield self._output
             with Vertical(id="told"):
-                yield History()
-                yield Events()
+                yield self.history
+                yield self._events
 
     async def show(self, seen: Seen | None) -> None:
         """Brings all of it up to date; cheap when nothing is new."""
         if seen is None:
-            self.query_one("#title", Static).update(Text(_NONE, "dim"))
+            self._head.update(Text(_NONE, "dim"))
             return
-        self.query_one("#title", Static).update(self._title(seen))
+        self._head.update(self._title(seen))
         if self._known != (seen.record.id, seen.tally.seen):
             past = await past_of(seen.record)
             self._known = (seen.record.id, seen.tally.seen)
-            self.query_one(History).show(seen.record.id, past)
-            self.query_one(Events).show(past.events)
-        output = self.query_one(Output)
+            self.history.show(seen.record.id, past)
+            self._events.show(past.events)
         if seen.running:
-            await output.follow(seen)
+            await self._output.follow(seen)
         else:
-            await output.recall(seen, self.query_one(History).selected)
+            await self._output.recall(seen, self.history.selected)
 
     def _title(self, seen: Seen) -> Text:
         state, colour = state_of(seen)

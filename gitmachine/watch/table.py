@@ -62,7 +62,7 @@ class SessionTable(DataTable[Text]):
     @property
     def selected(self) -> str | None:
         """The id of the session under the cursor."""
-        if not self.row_count:
+        if not self.is_valid_coordinate(self.cursor_coordinate):
             return None
         return self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
 
