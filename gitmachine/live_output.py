@@ -9,9 +9,10 @@ that nobody holds was left by a program that was killed.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import inspect
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -27,6 +28,7 @@ KEPT_BYTES = 4 * 1024 * 1024
 _WORTH_A_FILE_S = 0.1
 """A command that has ended before needs none: most have, and pay nothing for this."""
 _PAUSE_S = 0.05
+_PIECE_BYTES = 64 * 1024
 
 
 class LiveOutput:
@@ -140,3 +142,25 @@ def _is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return False
+
+
+class Followed:
+    """The output of a running command, as far as it has been read. Every method blocks for a file operation."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises FileNotFoundError when the command is not followed, or has ended."""
+        self._path = path
+        self._file = path.open("rb")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def ended(self) -> bool:
+        """Nothing is written any more; `news` has the rest."""
+        return not self._path.exists()
+
+    def news(self) -> Iterator[str]:
+        """What has come since, in pieces."""
+        while data := self._file.read(_PIECE_BYTES):
+            yield self._decoder.decode(data)
+
+    def close(self) -> None:
+        self._file.close()
