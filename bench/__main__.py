@@ -23,6 +23,7 @@ from bench.registry import Figure, Place
 from bench.repositories import Repositories
 from tests import leaks
 
+_TERMINATED = 128 + signal.SIGTERM
 _PATIENCE, _LONG_FACTOR = 4, 6
 """How often its planned time a figure may take, and how much longer the long form may."""
 
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="say which figures there are")
     parser.add_argument("--take", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # so that what runs is cleaned up
     figures = registry.chosen(options.only)
     if options.list:
         print("\n".join(f"{figure.name:<14} {figure.about}" for figure in figures))

@@ -1,4 +1,4 @@
-"""Many sessions on E2B at once, from one program: `python -m bench.e2b_many [COUNT]`, by default 200.
+"""Many sessions on E2B at once, from one program: `python -m bench.e2b_many [--sessions 200]`.
 
 All start together, each runs a command, all stand idle, each runs another, all stop. Told are how long that took, what
 an idle session holds of this program's memory, and how many connections there were at once.
@@ -6,14 +6,16 @@ an idle session holds of this program's memory, and how many connections there w
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import os
-import sys
 import tempfile
 import time
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.repositories import synthetic
 from gitmachine import E2BMachine, GitMachine
@@ -27,6 +29,8 @@ class Outcome:
     """What was seen."""
 
     seconds: float
+    failures: list[BaseException]
+    """What sessions raised; each of them has ended then."""
     idle_bytes: float
     """Of resident memory for each session, once all had run a command."""
     most_connections: int
@@ -37,22 +41,23 @@ class Outcome:
 
 
 async def many(count: int, repository: Path, endpoint: SeparateEndpoint) -> Outcome:
-    """Raises what any of the sessions raises. The SDK's environment must lead to the endpoint."""
+    """The SDK's environment must lead to the endpoint."""
     await _one(repository, "warm-up")
     endpoint.forget()
     before, began = _resident(), time.perf_counter()
     sessions = [GitMachine(E2BMachine(), str(repository), session=f"s-{n}", lock_timeout=600) for n in range(count)]
-    async with asyncio.TaskGroup() as group:
-        for gm in sessions:
-            group.create_task(_begin(gm))
+    failures = await _all(map(_begin, sessions))
     gc.collect()
     idle = (_resident() - before) / count
-    async with asyncio.TaskGroup() as group:
-        for gm in sessions:
-            group.create_task(_finish(gm))
+    failures += await _all(map(_finish, sessions))
     spent = time.perf_counter() - began
     branches = [await _has_both(repository, gm.session) for gm in sessions]
-    return Outcome(spent, idle, endpoint.most_connections, sum(branches), len(endpoint.sandboxes))
+    return Outcome(spent, failures, idle, endpoint.most_connections, sum(branches), len(endpoint.sandboxes))
+
+
+async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> list[BaseException]:
+    """What of it failed, once all of it has ended."""
+    return [error for error in await asyncio.gather(*work, return_exceptions=True) if error is not None]
 
 
 async def _begin(gm: GitMachine) -> None:
@@ -87,7 +92,9 @@ def _resident() -> int:
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else COUNT
+    parser = argparse.ArgumentParser(prog="python -m bench.e2b_many", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=COUNT)
+    count = parser.parse_args().sessions
     with tempfile.TemporaryDirectory(prefix="gitmachine-bench-") as directory:
         work = Path(directory)
         work.chmod(0o711)
@@ -97,9 +104,14 @@ def main() -> None:
             os.environ.update(endpoint.environment)
             seen = asyncio.run(many(count, repository, endpoint))
     print(
-        f"{count} sessions at once: {seen.seconds:.0f} s, {seen.idle_bytes / 1e6:.2f} MB an idle session, at most "
-        f"{seen.most_connections} connections, {seen.branches} branches whole, {seen.left} sandboxes left"
+        f"{count} sessions at once: {len(seen.failures)} failures, {seen.seconds:.0f} s, "
+        f"{seen.idle_bytes / 1e6:.2f} MB an idle session, at most {seen.most_connections} connections, "
+        f"{seen.branches} branches whole, {seen.left} sandboxes left"
     )
+    for error in seen.failures:
+        print(f"  {type(error).__name__}: {error}")
+    if seen.failures or seen.left or seen.branches < count:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -52,20 +52,21 @@ class Figure:
 
 
 FIGURES = (
-    Figure("start", "start", 320, "repo ready on a seen repository, with and without the warm spare"),
-    Figure("first_start", "start", 80, "repo ready on a repository not seen before, and the original's way"),
-    Figure("run", "commands", 30, "a command on LocalMachine"),
-    Figure("concurrent", "commands", 50, "100 commands at once"),
-    Figure("stream", "commands", 70, "1 GiB of output"),
+    Figure("start", "start", 300, "repo ready on a seen repository, with and without the warm spare"),
+    Figure("first_start", "start", 90, "repo ready on a repository not seen before, and the original's way"),
+    Figure("run", "commands", 10, "a command on LocalMachine"),
+    Figure("concurrent", "commands", 60, "100 commands at once"),
+    Figure("stream", "commands", 50, "1 GiB of output"),
     Figure("docker", "docker", 60, "a command and a start in a container"),
-    Figure("e2b", "e2b", 30, "a command in an E2B sandbox"),
+    Figure("e2b", "e2b", 20, "a command in an E2B sandbox"),
     Figure("changes", "changes", 180, "diff, commit and checkpoint"),
-    Figure("fork", "changes", 50, "a fork, and what fifty take"),
-    Figure("pause", "pause", 40, "pause and resume"),
-    Figure("many", "many", 150, "many sessions on one machine"),
-    Figure("events", "events", 90, "the event log"),
-    Figure("doors", "doors", 60, "MCP and LangChain calls"),
-    Figure("programs", "programs", 50, "import, command line and server start"),
+    Figure("checkpoint", "changes", 30, "what a checkpoint adds to a command"),
+    Figure("fork", "changes", 70, "a fork, and what fifty take"),
+    Figure("pause", "pause", 20, "pause and resume"),
+    Figure("many", "many", 80, "many sessions on one machine"),
+    Figure("events", "events", 50, "the event log"),
+    Figure("doors", "doors", 40, "MCP and LangChain calls"),
+    Figure("programs", "programs", 60, "import, command line and server start"),
     Figure("peers", "peers", 80, "the same job by other people's packages"),
 )
 

@@ -18,8 +18,8 @@ def main(repository: str, model: BaseChatModel) -> None:
     with GitMachineMiddleware(LocalMachine, repository) as sessions:
         agent = create_agent(model, middleware=[sessions])
         for thread in ("monday", "tuesday"):
-            said = {"messages": [HumanMessage("Take a note")]}
-            state = agent.invoke(said, {"configurable": {"thread_id": thread}})
+            question = HumanMessage("Take a note")
+            state = agent.invoke({"messages": [question]}, {"configurable": {"thread_id": thread}})
             print(thread, state["gitmachine"]["session"], state["gitmachine"]["pushed"])
 
 

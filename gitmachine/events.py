@@ -13,10 +13,10 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 _OFFSET = Struct("<Q")
+_JSON = TypeAdapter(dict[str, Any])
 
 
 class Event(BaseModel):
@@ -343,7 +343,7 @@ def _offset_at(index: Any, number: int) -> int:
 def _to_line(event: Event, scrub: Callable[[str], str]) -> bytes:
     # What `_Envelope` reads; not made by it, since that would validate an event that was validated already.
     envelope = {"seq": event.seq, "at": event.at, "event": event.name, "data": _scrubbed(event.data(), scrub)}
-    return to_json(envelope) + b"\n"
+    return _JSON.dump_json(envelope) + b"\n"
 
 
 def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:

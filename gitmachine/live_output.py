@@ -9,9 +9,10 @@ that nobody holds was left by a program that was killed.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import inspect
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -27,6 +28,7 @@ KEPT_BYTES = 4 * 1024 * 1024
 _WORTH_A_FILE_S = 0.1
 """A command that has ended before needs none: most have, and pay nothing for this."""
 _PAUSE_S = 0.05
+_PIECE_BYTES = 64 * 1024
 
 
 class LiveOutput:
@@ -40,6 +42,7 @@ class LiveOutput:
         self._seen = 0
         self._news = asyncio.Event()
         self._ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def attach(self, options: ExecuteOptions) -> ExecuteOptions:
         """The options with this in front of their callbacks."""
@@ -48,13 +51,15 @@ class LiveOutput:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """While the command runs. What goes wrong with the file is no concern of the command's."""
-        task = asyncio.create_task(self._follow())
+        later = asyncio.get_running_loop().call_later(_WORTH_A_FILE_S, self._begin)
         try:
             yield
         finally:
-            self._ended.set()
-            self._news.set()
-            await asyncio.shield(task)
+            later.cancel()
+            if self._task is not None:
+                self._ended.set()
+                self._news.set()
+                await asyncio.shield(self._task)
 
     def _before(self, callback: OutputCallback | None) -> OutputCallback:
         async def on_output(text: str) -> None:
@@ -75,9 +80,10 @@ class LiveOutput:
             self._waiting.append("\n[... more has come; the history will have it when the command has ended ...]\n")
         self._news.set()
 
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._follow())
+
     async def _follow(self) -> None:
-        if await self._ends_within(_WORTH_A_FILE_S):
-            return
         try:
             file = await asyncio.to_thread(_opened, self._path)
             try:
@@ -93,13 +99,9 @@ class LiveOutput:
             await self._news.wait()
             self._news.clear()
             await asyncio.to_thread(file.write, self._next().encode("utf-8", "replace"))
-            await self._ends_within(_PAUSE_S)
-
-    async def _ends_within(self, seconds: float) -> bool:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._ended.wait()
-        return self._ended.is_set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE_S):
+                    await self._ended.wait()
 
     def _next(self) -> str:
         """What may be shown of what has come: not the beginning of something that could become a secret."""
@@ -140,3 +142,25 @@ def _is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return False
+
+
+class Followed:
+    """The output of a running command, as far as it has been read. Every method blocks for a file operation."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises FileNotFoundError when the command is not followed, or has ended."""
+        self._path = path
+        self._file = path.open("rb")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def ended(self) -> bool:
+        """Nothing is written any more; `news` has the rest."""
+        return not self._path.exists()
+
+    def news(self) -> Iterator[str]:
+        """What has come since, in pieces."""
+        while data := self._file.read(_PIECE_BYTES):
+            yield self._decoder.decode(data)
+
+    def close(self) -> None:
+        self._file.close()

@@ -44,6 +44,8 @@ class Place(Protocol):
 
     async def read_bytes(self, path: str) -> bytes: ...
 
+    def read_chunks(self, path: str) -> AsyncIterator[bytes]: ...
+
 
 class Observer(Place, Protocol):
     """A place beside a machine that sees its files, read-only, and that nothing in the machine can touch.
@@ -178,6 +180,10 @@ class Machine(ABC):
         )
         _raise_for_file(result, path)
         return base64.b64decode(result.stdout)
+
+    async def read_chunks(self, path: str) -> AsyncIterator[bytes]:
+        """A file as bytes, in pieces where the provider can; by default it is one. Raises as `read_file` does."""
+        yield await self.read_bytes(path)
 
     async def write_bytes(self, path: str, content: bytes | AsyncIterator[bytes]) -> None:
         """Writes a file whole, from bytes or from a stream of them, never all of a stream in memory."""

@@ -39,26 +39,31 @@ MAY_NOT_IMPORT = {
     # Nobody in the house knows the doors, nor the tools for authors of providers.
     "gitmachine": ("gitmachine_mcp", "langchain_gitmachine"),
     # A door leads into the house, not to another door.
-    "gitmachine_mcp": ("langchain_gitmachine", "gitmachine.cli", "gitmachine.testing", "gitmachine.ui"),
+    "gitmachine_mcp": (
+        "langchain_gitmachine", "gitmachine.cli", "gitmachine.testing", "gitmachine.ui", "gitmachine.watch",
+    ),
     "langchain_gitmachine": (
         "gitmachine_mcp", "gitmachine.cli", "gitmachine.testing", "gitmachine.doctor", "gitmachine.ui",
+        "gitmachine.watch",
     ),
     "gitmachine.cli": ("gitmachine.testing",),
-    "gitmachine.ui": ("gitmachine.cli", "gitmachine.testing", "gitmachine.doctor"),
+    "gitmachine.ui": ("gitmachine.cli", "gitmachine.testing", "gitmachine.doctor", "gitmachine.watch"),
+    "gitmachine.watch": ("gitmachine.cli", "gitmachine.testing", "gitmachine.doctor", "gitmachine.ui"),
 }  # fmt: skip
-DOORS = ("gitmachine.cli", "gitmachine.ui", "gitmachine.testing", "gitmachine.doctor")
+DOORS = ("gitmachine.cli", "gitmachine.ui", "gitmachine.watch", "gitmachine.testing", "gitmachine.doctor")
 THIRD_PARTY = {
     "gitmachine": {"pydantic", "pydantic_core"},  # of one make: pydantic itself is written on its core
     "gitmachine.cli": {"click"},
     "gitmachine.testing": {"pytest"},
     "gitmachine.ui": {"jinja2", "markupsafe", "starlette", "uvicorn"},
+    "gitmachine.watch": {"rich", "textual"},
     "gitmachine_mcp": {"anyio", "mcp", "mcp_types", "pydantic", "starlette"},
     "langchain_gitmachine": {"deepagents", "deepagents_code", "langchain", "langchain_core", "langgraph", "pydantic"},
 }
 """What may be imported when a module is loaded; all else waits until it is needed."""
 DOORSTEPS = (
     "gitmachine_mcp", "gitmachine_mcp.cli", "gitmachine_mcp.options",
-    "langchain_gitmachine", "langchain_gitmachine.names", "gitmachine.ui",
+    "langchain_gitmachine", "langchain_gitmachine.names", "gitmachine.ui", "gitmachine.watch",
 )  # fmt: skip
 """What is loaded before it is known whether a door's extra is there: to say which extra is missing."""
 

@@ -18,6 +18,7 @@ PROJECT = Path(__file__).parents[1]
 EXTRAS = {
     "click",
     "rich",
+    "textual",
     "jinja2",
     "starlette",
     "uvicorn",
@@ -115,6 +116,7 @@ def test_the_wheel_has_what_is_not_imported_but_read(wheel: Path) -> None:
     }
     assert scripts
     assert page
+    assert "gitmachine/watch/watch.tcss" in names
     assert names >= scripts | page | {
         "gitmachine/machines/local/agent.py",
         "gitmachine/machines/docker/relay.py",

@@ -41,6 +41,7 @@ NOT_FOR_SYNC: dict[str, set[str]] = {
         "network_refusals",
         "observer",
         "quiet",
+        "read_chunks",
         "share_objects",
     },
 }

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 
 from bench import floors
@@ -16,6 +17,7 @@ from gitmachine.settings import load
 
 AIM = 1.2
 AIM_FORK = 1.5
+AIM_CHECKPOINT, AIM_NOTHING = 1.5, 1.1
 _IDENTITY = "-c user.name=b -c user.email=b@example.com"
 _FORKS = 50
 
@@ -25,9 +27,9 @@ async def changes(place: Place) -> list[Row]:
     rows = []
     for files, changed, seconds, fewest in (
         (20_000, 1, 20.0, 20),
-        (20_000, 1_000, 40.0, 10),
-        (100_000, 1, 50.0, 8),
-        (100_000, 1_000, 50.0, 5),
+        (20_000, 1_000, 30.0, 10),
+        (100_000, 1, 35.0, 8),
+        (100_000, 1_000, 35.0, 5),
     ):
         rows += await _changes(place, files, changed, place.effort(seconds, fewest, warm_up=1))
     return rows
@@ -104,6 +106,37 @@ class _Edit:
         await floors.shell("git add -A && git write-tree", self._plain)
 
 
+async def checkpoint(place: Place, files: int = 20_000) -> list[Row]:
+    """What a command's checkpoint adds to it, against a look at the same tree by `git status`."""
+    repository = place.repositories.of(files)
+    work = place.below("checkpoint")
+    await floors.shell(f"git clone -q {repository} plain", work)
+    plain, texts = work / "plain", itertools.count()
+    with_each = GitMachine(LocalMachine(), str(repository), session="checkpoints")
+    without = GitMachine(LocalMachine(), str(repository), session="no-checkpoints", checkpoint="lifecycle")
+    async with with_each, without:
+
+        async def floor() -> None:
+            await without.run("true")
+            await floors.shell("git status --porcelain -uall", plain)
+
+        async def edit() -> None:
+            (plain / "d0" / "f0.txt").write_text(f"edit {next(texts)}\n")
+
+        def change() -> Awaitable[object]:
+            return with_each.run(f"echo edit {next(texts)} >d0/f0.txt")
+
+        effort = place.effort(20.0, fewest=20)
+        changed = await rounds({OURS: Contender(change), FLOOR: Contender(floor, edit)}, effort)
+        unchanged = await rounds({OURS: Contender(lambda: with_each.run("true")), FLOOR: Contender(floor)}, effort)
+    shutil.rmtree(work)
+    against = "the command alone + git status"
+    return [
+        changed.ratio(Plan(f"checkpoint, 1 changed in {files:,}", against, AIM_CHECKPOINT)),
+        unchanged.ratio(Plan(f"checkpoint, nothing changed in {files:,}", against, AIM_NOTHING)),
+    ]
+
+
 async def fork(place: Place, files: int = 20_000) -> list[Row]:
     """A fork, its working tree written and ready for commands, against writing the working tree alone."""
     repository = place.repositories.of(files)
@@ -116,22 +149,17 @@ async def fork(place: Place, files: int = 20_000) -> list[Row]:
         async def ours() -> None:
             forked.append(await parent.fork(f"fork-{next(numbers)}"))
 
-        async def clear() -> None:
-            while forked:
-                await forked.pop().stop(push=False)
-            for tree in work.glob("tree-*"):
-                shutil.rmtree(tree)
-
         def floor():  # type: ignore[no-untyped-def]
             return floors.shell(f"git checkout-index -a --prefix={work}/tree-{next(numbers)}/", work / "plain")
 
         row = await compare(
             Plan(f"fork, {files:,} files", "git checkout-index into an empty directory", AIM_FORK),
-            Contender(ours, clear),
-            Contender(floor, clear),
-            place.effort(30.0, fewest=10, warm_up=1),
+            ours,
+            floor,
+            place.effort(25.0, fewest=8, warm_up=1),
         )
-        await clear()
+        for gm in forked:  # not between the rounds: see bench.figures.start
+            await gm.stop(push=False)
     return [row, await _disk_of_forks(place)]
 
 

@@ -136,10 +136,11 @@ def _rows(count: int, rates: list[float], stopping: float, seen: tuple[_Seen, _S
     def fact(name: str, value: float, unit: str, aim: float | None = None, against: str = "") -> Row:
         return Row(f"{count:,} sessions: {name}", against, "value", value, aim=aim, unit=unit, kind="fact")
 
-    slowdown = statistics.mean(rates[:2]) / statistics.mean(rates[-2:])
+    half = len(rates) // 2
+    slowdown = statistics.median(rates[:half]) / statistics.median(rates[half:])
     return [
         fact("starts with a first command", statistics.median(rates), "/s"),
-        fact("the first fifth's rate over the last fifth's", slowdown, "", AIM_LINEAR, "one session's cost: linear"),
+        fact("the first half's rate over the second's", slowdown, "", AIM_LINEAR, "one session's cost: linear"),
         fact("stops", stopping, "/s"),
         fact("memory of this program, each, running", (running.program - base.program) / count, "MB"),
         fact("memory of a machine's own processes, running", (running.machines - base.machines) / count, "MB"),

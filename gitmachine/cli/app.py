@@ -11,6 +11,7 @@ from gitmachine.cli.doing import do
 from gitmachine.cli.exits import described
 from gitmachine.cli.history import COMMANDS as HISTORY_COMMANDS
 from gitmachine.cli.home import COMMANDS as HOME_COMMANDS
+from gitmachine.cli.live import COMMANDS as LIVE_COMMANDS
 from gitmachine.cli.page import COMMANDS as PAGE_COMMANDS
 from gitmachine.errors import ConfigurationError
 from gitmachine.project.words import WORDS
@@ -337,5 +338,5 @@ def demo_command() -> None:
     do(demo())
 
 
-for command in (*HISTORY_COMMANDS, *HOME_COMMANDS, *PAGE_COMMANDS):
+for command in (*HISTORY_COMMANDS, *HOME_COMMANDS, *LIVE_COMMANDS, *PAGE_COMMANDS):
     cli.add_command(command)

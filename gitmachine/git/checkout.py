@@ -21,6 +21,8 @@ from gitmachine.machine import Machine, Place, Step
 from gitmachine.together import both
 from gitmachine.types import ExecuteOptions, ExecutionResult, GitIdentity, PullOutcome
 
+Pack = bytes | AsyncIterator[bytes] | None
+"""A pack of objects, whole or in pieces; None when there are none to send."""
 INLINE_PACK_BYTES = 512 * 1024
 """A pack up to this size rides on the output of the command that made it; a larger one is fetched as a file."""
 
@@ -65,7 +67,7 @@ class Snapshot:
 
     tree: str
     """Empty when there are `edits`: then it is the tree that the host has, with these made."""
-    pack: bytes | None
+    pack: Pack
     """The objects that the host does not have yet; None when it has them all."""
     trouble: str = ""
     """What git could not read, in its words."""
@@ -87,7 +89,7 @@ class History:
     refs: Mapping[str, str] = field(default_factory=dict)
     state: str = ""
     """The answer as text, to be handed in as `known` the next time."""
-    pack: bytes | None = None
+    pack: Pack = None
     sparse: tuple[bytes, ...] = ()
     """Paths that a sparse checkout leaves out of the working tree."""
     unreadable: str | None = None
@@ -198,10 +200,10 @@ class Checkout:
         paths = [link.path for link in text.new_gitlinks(answer.decoded("nested"))]
         paths += text.unborn_repositories(answer.trouble)
         if not paths:
-            return Snapshot(answer.value("tree"), await answer.pack(place), answer.trouble)
+            return Snapshot(answer.value("tree"), answer.pack(place), answer.trouble)
         tree, trouble, nested = await self._with_nested(place, environment, answer, paths)
         final = await self._snapshot_step(place, {**environment, "GM_STEP": "pack", "GM_TREE": tree})
-        return Snapshot(tree, await final.pack(place), text.other_trouble(trouble), tuple(nested))
+        return Snapshot(tree, final.pack(place), text.other_trouble(trouble), tuple(nested))
 
     def took(self, snapshot: Snapshot, tree: str) -> None:
         """The snapshot is in the vault, its edits as this tree: the next one may start from there."""
@@ -263,7 +265,7 @@ class Checkout:
             head_ref=None if ref == "-" else ref,
             refs=refs,
             state="\n".join(line for line in result.stdout.splitlines() if line.startswith(("head ", "ref "))),
-            pack=await answer.pack(place),
+            pack=answer.pack(place),
             sparse=tuple(text.skip_worktree_paths(answer.decoded("sparse"))),
         )
 
@@ -425,12 +427,12 @@ class _Answer:
     def trouble(self) -> str:
         return self.decoded("trouble").decode("utf-8", "surrogateescape")
 
-    async def pack(self, place: Place) -> bytes | None:
-        """The pack that was sent along or left in a file; None when there was nothing to send."""
+    def pack(self, place: Place) -> Pack:
+        """The pack that was sent along, or left in a file from which it is fetched as it is read."""
         if self.values("pack"):
             return self.decoded("pack")
         for path in self.values("packfile"):
-            return await place.read_bytes(path)
+            return place.read_chunks(path)
         return None
 
 

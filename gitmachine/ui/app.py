@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from gitmachine.errors import CheckpointNotFound, GitMachineError, SessionNotFound
+from gitmachine.overview import Seen, Sessions, family, store_of
 from gitmachine.records import CorruptRecord
 from gitmachine.sessions import Registry, SessionRecord
 from gitmachine.ui import doing, said
@@ -24,9 +25,8 @@ from gitmachine.ui.comparing import column_of
 from gitmachine.ui.entrance import FORM_SECRET
 from gitmachine.ui.patches import taken_apart
 from gitmachine.ui.pulse import Pulse
-from gitmachine.ui.sessions import Seen, Sessions, family, store_of
 from gitmachine.ui.timeline import Timeline, output_of, timeline_of
-from gitmachine.ui.visible import beginning
+from gitmachine.visible import beginning
 
 _HERE = Path(__file__).parent
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")

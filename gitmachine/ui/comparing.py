@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gitmachine.git.chain import HistoryEntry
 from gitmachine.git.vault import Change
-from gitmachine.ui.sessions import Seen
+from gitmachine.overview import Seen
 from gitmachine.ui.timeline import timeline_of
 
 _LISTED = 60

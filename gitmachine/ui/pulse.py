@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import BinaryIO
+from contextlib import suppress
 
-from gitmachine.live_output import running
+from gitmachine.live_output import Followed, running
+from gitmachine.overview import signature
 from gitmachine.sessions import SessionStore
 from gitmachine.settings import load
-from gitmachine.ui.visible import pieces
+from gitmachine.visible import pieces
 
 _LOOK_S = 0.2
 _ANYWAY_S = 15.0
 """A machine that ended by itself, or an age that is shown, changes no file."""
-_CHUNK = 64 * 1024
 
 
 class Pulse:
@@ -28,7 +26,8 @@ class Pulse:
         """Of one session, with its commands' output, or of all."""
         self._closing = closing
         self._store = store
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, Followed] = {}
+        self._begun: set[str] = set()
 
     async def events(self) -> AsyncIterator[bytes]:
         """Server-sent events until the page or the server closes."""
@@ -52,63 +51,29 @@ class Pulse:
     def _signature(self) -> list[tuple[object, ...]]:
         root = load().sessions
         directories = sorted(root.iterdir()) if self._store is None and root.is_dir() else []
-        return [_state_of(directory) for directory in directories or ([self._store.directory] if self._store else [])]
+        return [signature(directory) for directory in directories or ([self._store.directory] if self._store else [])]
 
     def _output(self) -> list[bytes]:
         assert self._store is not None
         for call in running(self._store.live_path("").parent):
-            if call not in self._followed and (file := _opened(self._store.live_path(call))):
-                self._followed[call] = _Followed(call, file)
+            if call not in self._followed:
+                with suppress(FileNotFoundError):
+                    self._followed[call] = Followed(self._store.live_path(call))
         messages = []
         for call, followed in list(self._followed.items()):
-            ended = not self._store.live_path(call).exists()
-            messages += followed.news()
+            ended = followed.ended()
+            for text in followed.news():
+                messages.append(_output_event(call, text, first=call not in self._begun))
+                self._begun.add(call)
             if ended:
                 followed.close()
                 del self._followed[call]
         return messages
 
 
-class _Followed:
-    """The output of one command, as far as it has been sent."""
-
-    def __init__(self, call: str, file: BinaryIO) -> None:
-        self._call = call
-        self._file = file
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._begun = False
-
-    def news(self) -> list[bytes]:
-        messages = []
-        while data := self._file.read(_CHUNK):
-            text = self._decoder.decode(data)
-            parts = [(piece, int(spelt)) for piece, spelt in pieces(text)]
-            messages.append(_event("output", {"call": self._call, "first": not self._begun, "pieces": parts}))
-            self._begun = True
-        return messages
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _state_of(directory: Path) -> tuple[object, ...]:
-    sizes = [_stat(directory / name) for name in ("events.idx", "record.json")]
-    return (directory.name, *sizes, *running(directory / "live"))
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
-
-
-def _opened(path: Path) -> BinaryIO | None:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        return None
+def _output_event(call: str, text: str, *, first: bool) -> bytes:
+    parts = [(piece, int(spelt)) for piece, spelt in pieces(text)]
+    return _event("output", {"call": call, "first": first, "pieces": parts})
 
 
 def _event(name: str, data: object) -> bytes:

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from gitmachine.errors import CheckpointNotFound, VaultError
 from gitmachine.events import Event, Unknown
 from gitmachine.git.chain import HistoryEntry
+from gitmachine.overview import store_of
 from gitmachine.past import RecordedTrees, recorded_chain
 from gitmachine.sessions import SessionRecord
-from gitmachine.ui.sessions import store_of
 from gitmachine.wording import describe
 
 _TOLD_BY_ENTRIES = frozenset(

@@ -7,18 +7,16 @@ import json
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from gitmachine import GitMachine, LocalMachine, MachineState
-from tests import leaks
-from tests.support.checkouts import git
+from tests.support.live_sessions import Place
+from tests.support.live_sessions import begin as begin
+from tests.support.live_sessions import place as place
 
 LIMIT_S = 30.0
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -26,59 +24,6 @@ _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", metavar="DIRECTORY", help="Where the tests of the page leave what it looks like.")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A state directory of the tests' own, and a repository to have sessions on."""
-
-    state: Path
-    repository: Path
-
-
-@pytest.fixture(scope="module")
-def place(session_dir: Path) -> Iterator[Place]:
-    root = Path(tempfile.mkdtemp(prefix="ui-", dir=session_dir))
-    root.chmod(0o711)
-    repository = root / "weather"
-    repository.mkdir()
-    (repository / "forecast.py").write_text('"""Tomorrow."""\n\n\ndef forecast(city):\n    return "rain"\n')
-    (repository / "README.md").write_text("# Weather\n\nSays what comes.\n")
-    git(repository, "init", "--quiet", "--initial-branch=main")
-    git(repository, "add", ".")
-    git(repository, "commit", "--quiet", "-m", "Begin")
-    state = root / "state"
-    state.mkdir(mode=0o711)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("GITMACHINE_HOME", str(state))
-        yield Place(state, repository)
-        leaks.wait_for_builders(state)
-    leaks.assert_nothing_runs(str(root))
-    leaks.remove_tree(root)
-
-
-Opener = Callable[..., Awaitable[GitMachine]]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def begin(place: Place) -> AsyncIterator[Opener]:
-    """Starts sessions; what is left of them goes at the end."""
-
-    async def begun(name: str, repository: Path | None = None) -> GitMachine:
-        gm = GitMachine(LocalMachine(), str(repository or place.repository), session=name)
-        await gm.start()
-        return gm
-
-    yield begun
-    from gitmachine.sessions import Registry
-    from gitmachine.whereabouts import look
-
-    for record in Registry().records():
-        if (await look(record)).live:
-            gm = await GitMachine.reopen(record.id)
-            if gm.state is MachineState.PAUSED:
-                await gm.resume()
-            await gm.stop(push=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -126,7 +71,7 @@ async def admitted(browser: Browser, address: str) -> AsyncIterator[BrowserConte
 
 @pytest.fixture(scope="module")
 def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    chosen = request.config.getoption("--screenshots")
+    chosen = request.config.getoption("--screenshots", None)
     path = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
     path.mkdir(parents=True, exist_ok=True)
     return path

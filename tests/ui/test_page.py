@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import BrowserContext, Dialog, Page, expect
 
 from gitmachine import GitMachine
-from tests.ui.conftest import Opener, Place
+from tests.support.live_sessions import Opener, Place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

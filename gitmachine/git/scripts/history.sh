@@ -41,7 +41,7 @@ fi
 [ "$state" = "$GM_KNOWN" ] && { echo same; exit 0; }
 tips=$(printf '%s\n' "$state" | awk 'NF && $2 != "-" { print $2 }' | sort -u)
 [ -n "$tips" ] || { echo same; exit 0; }
-pack="$HOME/.gitmachine/history.pack"
+pack="$HOME/.gitmachine/history.$$.pack"
 mkdir -p "$HOME/.gitmachine"
 bases=
 for base in $GM_BASES; do
@@ -56,5 +56,7 @@ if [ "$(wc -c < "$pack")" -le "$GM_INLINE_BYTES" ]; then
     echo
     rm -f "$pack"
 else
+    # The next command may leave another before the host has fetched this one.
+    find "$HOME/.gitmachine" -maxdepth 1 -name 'history.*.pack' -mmin +5 -exec rm -f {} +
     echo "packfile $pack"
 fi

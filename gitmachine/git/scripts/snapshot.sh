@@ -142,7 +142,10 @@ answer_pack() {
         base64 -w 0 < "$GIT_DIR/gm.pack"
         echo
     else
-        echo "packfile $GIT_DIR/gm.pack"
+        # Under a name of its own: the next command may leave another before the host has fetched this one.
+        find "$GIT_DIR" -maxdepth 1 -name 'gm.*.pack' -mmin +5 -exec rm -f {} +
+        mv "$GIT_DIR/gm.pack" "$GIT_DIR/gm.$tree.pack"
+        echo "packfile $GIT_DIR/gm.$tree.pack"
     fi
 }
 

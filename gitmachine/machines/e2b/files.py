@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from gitmachine.errors import FileError, MachineError, MachineLost, MachineUnreachable
 from gitmachine.types import ExecutionResult
@@ -54,6 +54,15 @@ def listed(result: ExecutionResult, path: str) -> list[str]:
         case errno.ENOTDIR:
             raise NotADirectoryError(errno.ENOTDIR, "is not a directory in the machine", path)
     raise FileError(f"{path!r} in the machine: {result.stderr.strip() or f'exit code {result.exit_code}'}")
+
+
+async def fetched(box: Any, path: str, into: IO[bytes]) -> None:
+    """A file of the sandbox into one of this host, from its beginning, a piece at a time."""
+    await asyncio.to_thread(into.seek, 0)
+    async with await box.files.read(path, format="stream") as arriving:
+        async for data in arriving:
+            await asyncio.to_thread(into.write, data)
+    await asyncio.to_thread(into.truncate)
 
 
 async def chunks(content: IO[bytes]) -> AsyncIterator[bytes]:

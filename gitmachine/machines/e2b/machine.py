@@ -239,6 +239,16 @@ class E2BMachine(SandboxLife):
         with files.named(path):
             return bytes(await self._ask("read_bytes()", lambda box: box.files.read(where, format="bytes")))
 
+    async def read_chunks(self, path: str) -> AsyncIterator[bytes]:
+        """By way of a file on this host, so that it can be fetched again when a connection breaks."""
+        self._require(MachineState.RUNNING, "read_chunks()")
+        where = await self._absolute(path)
+        with await asyncio.to_thread(tempfile.TemporaryFile) as kept:
+            with files.named(path):
+                await self._ask("read_chunks()", lambda box: files.fetched(box, where, kept))
+            async for chunk in files.chunks(kept):
+                yield chunk
+
     async def write_file(self, path: str, content: str | bytes) -> None:
         self._require(MachineState.RUNNING, "write_file()")
         where = await self._absolute(path)

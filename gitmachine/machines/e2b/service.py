@@ -35,6 +35,8 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 ATTEMPTS = 6
 """How often something that is safe to repeat is tried; with the pauses between, for some 5 seconds."""
+_TURN_LIMIT_S = 120.0
+"""For how long more is asked for than an account may have in a second: two hundred sandboxes take a Pro plan 40."""
 
 
 class NotRunning(MachineLost):
@@ -63,17 +65,21 @@ def _loaded() -> Any:
 async def ask(what: str, call: Callable[[], Awaitable[T]], *, attempts: int = ATTEMPTS) -> T:
     """The answer to a call that may be sent again, `attempts` times while its failure is of the passing kind.
 
+    A limit on requests is waited for, up to two minutes: who asks for much at once must wait his turn.
     Raises what `translated` says.
     """
-    for attempt in range(1, attempts + 1):
+    deadline = time.monotonic() + _TURN_LIMIT_S
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             return await _alone(_awaited(call))
         except Exception as error:
             ours = translated(what, error)
-            if not ours.retryable or attempt == attempts:
+            waits = type(error).__name__ == "RateLimitException" and time.monotonic() < deadline
+            if not ours.retryable or (attempt >= attempts and not waits):
                 raise ours from error
         await asyncio.sleep(pause_before(attempt))
-    raise AssertionError("unreachable")
 
 
 def pause_before(attempt: int) -> float:

@@ -7,7 +7,7 @@ user whatever its mode. It ends by itself when it is not used, and is started ag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -51,6 +51,9 @@ class LocalObserver:
 
     async def read_bytes(self, path: str) -> bytes:
         return await self._retried(lambda: self._place.read_bytes(path))
+
+    async def read_chunks(self, path: str) -> AsyncIterator[bytes]:
+        yield await self.read_bytes(path)
 
     async def _retried(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """It may end of idleness between our look and our call: then nothing had begun, and we try once more."""

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
+import os
+import signal
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +22,7 @@ from gitmachine.errors import (
     MachineUnreachable,
     StateError,
 )
+from gitmachine.machines.e2b import service
 from gitmachine.types import ExecuteOptions
 from tests.e2b_endpoint import Answer, Delay, Drop, E2BEndpoint, Reset, Stall, at, nothing, on
 from tests.support.git_server import TOKEN, Repository
@@ -166,6 +171,17 @@ async def test_an_answer_to_create_that_is_lost_makes_no_second_sandbox(e2b: E2B
     await machine.stop()
 
 
+async def test_a_limit_on_new_sandboxes_is_waited_for(e2b: E2BEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = e2b.created
+    monkeypatch.setattr(service, "pause_before", lambda attempt: 0.01)
+    busy = Answer(429, headers={"Retry-After": "0"})
+    e2b.inject(on("POST", "/v2/sandboxes", busy, times=5 * service.ATTEMPTS))
+    machine = E2BMachine()
+    await machine.start()
+    await machine.stop()
+    assert e2b.created == made + 1
+
+
 async def test_a_start_that_is_cancelled_leaves_no_sandbox(e2b: E2BEndpoint) -> None:
     e2b.inject(on("POST", "/v2/sandboxes", Delay(0.5)))
     start = asyncio.ensure_future(E2BMachine().start())
@@ -221,8 +237,6 @@ async def test_gc_finds_the_sandboxes_that_nobody_holds_and_keeps_their_work(
 
 
 async def test_a_large_repository_goes_in_in_four_requests(e2b: E2BEndpoint, project: Repository) -> None:
-    import os
-
     project.commit("main", {f"big-{n}": os.urandom(700_000) for n in range(10)})
     e2b.forget()
     gm = GitMachine(E2BMachine(), project.url, TOKEN, session="fix-1")
@@ -230,4 +244,51 @@ async def test_a_large_repository_goes_in_in_four_requests(e2b: E2BEndpoint, pro
     assert len(e2b.requests) == 4
     assert (await gm.run("ls big-* | wc -l; head -c 800000 /dev/urandom >new")).stdout == "10\n"
     await gm.stop()
-    assert len(project.git("show", "fix-1:new").encode("utf-8", "replace")) > 0
+    assert int(project.git("cat-file", "-s", "fix-1:new")) == 800_000
+
+
+async def test_a_large_file_comes_out_whole_when_its_connection_breaks(e2b: E2BEndpoint) -> None:
+    machine = E2BMachine()
+    await machine.start()
+    try:
+        await machine.execute("head -c 4000000 /dev/urandom >out")
+        e2b.inject(on("GET", "/files", Drop(2_000_000)))
+        pieces = [piece async for piece in machine.read_chunks("out")]
+        assert len(pieces) > 1
+        digest = hashlib.sha256(b"".join(pieces)).hexdigest()
+        assert (await machine.execute("sha256sum <out")).stdout.split()[0] == digest
+    finally:
+        await machine.stop()
+
+
+async def test_commands_side_by_side_that_each_leave_much_are_all_captured(e2b: E2BEndpoint, gm: GitMachine) -> None:
+    await asyncio.gather(*(gm.run(f"head -c 700000 /dev/urandom >file-{n}") for n in range(4)))
+    assert len((await gm.diff(stat=True)).splitlines()) == 5
+
+
+HOLDER = """
+import asyncio
+from gitmachine import E2BMachine, GitMachine
+
+async def main():
+    async with GitMachine(E2BMachine(timeout=2), session="held") as gm:
+        await gm.run("echo running; sleep 600", on_stdout=lambda text: print(text, flush=True))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+async def test_a_program_that_is_ended_leaves_at_most_what_its_lease_ends(
+    number: signal.Signals, e2b: E2BEndpoint
+) -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert program.stdout is not None
+    async with asyncio.timeout(30):
+        assert await program.stdout.readline() == b"running\n"
+        program.send_signal(number)
+        await program.communicate()
+        while e2b.sandboxes:
+            await asyncio.sleep(0.05)

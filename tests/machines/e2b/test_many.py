@@ -1,4 +1,4 @@
-"""Many sessions from one program at once; `python -m bench.e2b_many` is the same with two hundred."""
+"""Many sessions from one program at once; `python -m bench.e2b_many --sessions 200` is the same with more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.e2b_many import many
 from bench.repositories import synthetic
 from tests.e2b_endpoint.separate import SeparateEndpoint
 
-COUNT = 20
+COUNT = 40
 
 
 @pytest.mark.timeout(240)
@@ -21,6 +21,7 @@ async def test_sessions_at_once_are_all_well_and_idle_ones_cost_little(
         for name, value in endpoint.environment.items():
             monkeypatch.setenv(name, value)
         seen = await many(COUNT, synthetic(tmp_path / "small.git", 50), endpoint)
+    assert seen.failures == []
     assert (seen.branches, seen.left) == (COUNT, 0)
     assert seen.idle_bytes < 1_000_000
     assert seen.most_connections <= COUNT

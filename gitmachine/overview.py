@@ -1,4 +1,4 @@
-"""The sessions of this host as the page lists them."""
+"""The sessions of this host as they are at this moment, for the doors that show them to people."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
-from gitmachine.events import CommandFinished, CommandStarted, Event, EventLog, Forked
+from gitmachine.events import Checkpointed, CommandFinished, CommandStarted, Event, EventLog, Forked
 from gitmachine.live_output import running
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
 from gitmachine.types import MachineState
@@ -15,6 +16,8 @@ from gitmachine.whereabouts import LIVE, Found, look
 
 _AT_ONCE = 8
 _REMEMBERED = 1000
+QUIET = frozenset({"checkpointed", "reconnected", "stopping"})
+"""Events that say nothing to a person that the ones beside them do not."""
 
 
 @dataclass(slots=True)
@@ -24,7 +27,10 @@ class Tally:
     seen: int = 0
     commands: int = 0
     failed: int = 0
+    checkpoints: int = 0
     last: datetime | None = None
+    last_event: Event | None = None
+    """The newest that is worth a line of its own."""
     last_command: str = ""
     last_exit: int | None = None
     started: dict[str, CommandStarted] = field(default_factory=dict)
@@ -34,10 +40,14 @@ class Tally:
     def bring_up_to_date(self, log: EventLog) -> None:
         for event in log.read(self.seen):
             self.seen, self.last = event.seq, event.at
+            if event.name not in QUIET:
+                self.last_event = event
             self._take(event)
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, CommandStarted):
+        if isinstance(event, Checkpointed):
+            self.checkpoints += 1
+        elif isinstance(event, CommandStarted):
             self.started[event.id] = event
             self.last_command, self.last_exit = event.command, None
         elif isinstance(event, CommandFinished):
@@ -125,6 +135,20 @@ def family(one: Seen, everyone: list[Seen]) -> list[Seen]:
                 names |= {seen.record.session, *seen.tally.forks}
     newest = {seen.record.session: seen for seen in sorted(peers, key=lambda s: s.record.created_at)}
     return [seen for name, seen in newest.items() if name in names]
+
+
+def signature(directory: Path) -> tuple[object, ...]:
+    """Differs when a session's directory has something new. Blocks; a machine that ended by itself changes nothing."""
+    sizes = [_size_and_time(directory / name) for name in ("events.idx", "record.json")]
+    return (directory.name, *sizes, *running(directory / "live"))
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def store_of(record: SessionRecord) -> SessionStore:
