@@ -1,5 +1,5 @@
 # What a contributor types. Every target sets up what it needs first; see .ci/setup for what that may install.
-.PHONY: setup demo test test-live check bench bench-long format
+.PHONY: setup demo test test-live check bench bench-long docs format
 
 SHELL := /bin/bash
 PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -10,7 +10,7 @@ RUN := uv run --no-sync --
 PYTEST_ARGS ?= -n 3
 # What speaks to a service over a network, or to a browser, is the same whoever runs it: once is enough.
 ONCE := --ignore=tests/e2b_endpoint --ignore=tests/machines/e2b --ignore=tests/providers/test_e2b.py \
-    --ignore=tests/bench/test_counts_on_e2b.py --ignore=tests/ui
+    --ignore=tests/bench/test_counts_on_e2b.py --ignore=tests/ui --ignore=tests/docs
 # A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
 DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 
@@ -44,6 +44,10 @@ bench: setup  ## the figures we publish, in under 20 minutes; ONLY=run,start for
 bench-long: setup  ## the same with the sizes that take longer; some two hours
 	@uv sync --locked --quiet --group bench
 	@$(RUN) python -m bench --long "$(ONLY)"
+
+docs: setup  ## the guides, into site/; a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --quiet --strict
+	@echo "open site/index.html, or: uv run mkdocs serve"
 
 format: setup
 	$(RUN) ruff check --fix
