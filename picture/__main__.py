@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from picture.drawing import draw
@@ -28,17 +30,24 @@ _IDENTITY = ("-c", "user.name=Alice", "-c", "user.email=alice@example.org")
 def main() -> None:
     target = Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
     target = target if target.is_dir() else target.parent
-    with tempfile.TemporaryDirectory(prefix="gitmachine-picture-") as place:
+    with tempfile.TemporaryDirectory(prefix="gitmachine-picture-", ignore_cleanup_errors=True) as place:
         home = Path(place).resolve()
         home.chmod(0o711)
         project = _project(home)
         os.environ.update(HOME=str(home), GITMACHINE_HOME=str(home / "state"))
         (home / "state").mkdir(mode=0o711)
         lines = record(COMMANDS, project, _environment())
-        shown = draw(lines, TITLE).replace(str(home), "~")
-        (target / "session.svg").write_text(shown)
-        (target / "watch.svg").write_text(asyncio.run(_watched(project)).replace(str(home), "~"))
+        lines = [replace(line, text=line.text.replace(str(home), "~")) for line in lines]
+        (target / "session.svg").write_text(draw(lines, TITLE))
+        (target / "watch.svg").write_text(_at_home(asyncio.run(_watched(project)), str(home)))
     print(f"{target / 'session.svg'}\n{target / 'watch.svg'}")
+
+
+def _at_home(svg: str, home: str) -> str:
+    """Without the place where it was made, the width that its name had, and fonts from the network."""
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    svg = re.sub(rf'(<text[^>]*?) textLength="[^"]*"([^>]*>[^<]*{re.escape(home)})', r"\1\2", svg)
+    return svg.replace(home, "~")
 
 
 def _project(home: Path) -> Path:

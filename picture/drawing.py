@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from rich.style import Style
@@ -15,10 +16,9 @@ _MARGIN = 18
 _BAR = 34
 _END_S = 6.0
 """How long the last picture stays before it begins again."""
-_COLOURS = {
-    "green": "#9ece6a", "red": "#f7768e", "yellow": "#e0af68", "blue": "#7aa2f7", "cyan": "#7dcfff",
-    "bright_white": "#ffffff",
-}  # fmt: skip
+_COLOURS = {1: "#f7768e", 2: "#9ece6a", 3: "#e0af68", 4: "#7aa2f7", 5: "#bb9af7", 6: "#7dcfff", 15: "#ffffff"}
+"""By the number that a terminal knows them by."""
+_LIGHTS = ("#f7768e", "#e0af68", "#9ece6a")
 _STYLE = """
 text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#c0caf5;white-space:pre}
 .l{animation:show %(all).2fs steps(1) infinite both}
@@ -45,9 +45,6 @@ def draw(lines: Sequence[Line], title: str, columns: int = 104) -> str:
     )
 
 
-_LIGHTS = ("#f7768e", "#e0af68", "#9ece6a")
-
-
 def _drawn(number: int, line: Line, columns: int) -> str:
     y = _BAR + _MARGIN + number * _HEIGHT
     text = Text.assemble(("$ ", "green"), (line.text, "bold")) if line.typed else Text.from_ansi(line.text)
@@ -59,12 +56,12 @@ def _drawn(number: int, line: Line, columns: int) -> str:
 def _runs(text: Text) -> list[tuple[int, int]]:
     """Where the style changes."""
     edges = sorted({0, len(text), *(edge for span in text.spans for edge in (span.start, span.end))})
-    return [(start, end) for start, end in zip(edges, edges[1:], strict=False) if start < end]
+    return [(start, end) for start, end in pairwise(edges) if start < end]
 
 
 def _span(text: Text, start: int, end: int) -> str:
     styles = [Style.parse(str(span.style)) for span in text.spans if span.start <= start and end <= span.end]
     style = Style.combine(styles) if styles else Style()
-    colour = _COLOURS.get(style.color.name if style.color else "", "")
+    colour = _COLOURS.get(style.color.number if style.color and style.color.number is not None else -1, "")
     attributes = (f' fill="{colour}"' if colour else "") + (' font-weight="bold"' if style.bold else "")
     return f"<tspan{attributes}>{escape(text.plain[start:end])}</tspan>"

@@ -1,4 +1,4 @@
-"""`python -m tests.newcomer`: what the README says, from a clean clone to a first session of one's own, and the seconds.
+"""`python -m tests.newcomer`: what the README says, from a clean clone to a first session, and the seconds.
 
 The commands are taken from the README: its first block of shell, then its first console, in a checkout of somebody who
 knows nothing of us. Home, configuration and state are new; uv's cache is the one that is there. It takes longer than
@@ -21,7 +21,7 @@ LIMIT_S = 180.0
 
 def main() -> int:
     readme = (PROJECT / "README.md").read_text()
-    with tempfile.TemporaryDirectory(prefix="gitmachine-newcomer-") as place:
+    with tempfile.TemporaryDirectory(prefix="gitmachine-newcomer-", ignore_cleanup_errors=True) as place:
         home = Path(place).resolve()
         home.chmod(0o711)
         env = _environment(home)
@@ -49,7 +49,7 @@ def commands(readme: str, language: str) -> list[str]:
 def _environment(home: Path) -> dict[str, str]:
     """As after logging in: ~/.local/bin is on the path."""
     cache = os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache" / "uv")
-    kept = {name: value for name, value in os.environ.items() if re.match(r"PIP_|UV_|.*_proxy$|SSL_", name)}
+    kept = {name: value for name, value in os.environ.items() if re.match(r"PIP_|UV_(?!TOOL)|.*_proxy$|SSL_", name)}
     path = f"{home}/.local/bin{os.pathsep}{os.environ['PATH']}"
     return {**kept, "UV_CACHE_DIR": cache, "HOME": str(home), "PATH": path, "LANG": "C.UTF-8"} | {
         "GITMACHINE_HOME": f"{home}/state",
