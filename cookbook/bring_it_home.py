@@ -24,3 +24,11 @@ async def main(repository: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python bring_it_home.py CHECKOUT
+#     changed: Makefile work.txt
+#     kept out: .env
+#     look first: Makefile (building, testing or installing runs it)
+#     on branch theirs at fee646fdc273b261800094cc89f2aeadc3e2af15

@@ -1,15 +1,16 @@
 """How do I bring my own sandbox? Write ten members. `python custom_provider.py REPOSITORY`
 
-This one has no wall at all: plain subprocesses in a temporary directory. `gitmachine.testing` says what more is owed.
+This one has no wall: plain processes in a temporary directory. `custom_provider_test.py` says what it owes and lacks.
 """
 
 import asyncio
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from custom_provider_command import ShellCommand, changed, end_all
 from gitmachine import ExecuteOptions, ExecutionResult, GitMachine, Machine, MachineState
+from gitmachine.machines.command import collect
 
 
 class DirectoryMachine(Machine):
@@ -17,50 +18,47 @@ class DirectoryMachine(Machine):
     state: MachineState = MachineState.IDLE
 
     async def start(self) -> None:
-        self.id, self.state = tempfile.mkdtemp(), MachineState.RUNNING
+        self.state = changed(self.state, MachineState.IDLE, MachineState.RUNNING)
+        self.id = tempfile.mkdtemp(prefix="plain-")
 
-    async def pause(self) -> None:
-        self.state = MachineState.PAUSED
+    async def pause(self) -> None:  # processes run on, which is a deviation
+        self.state = changed(self.state, MachineState.RUNNING, MachineState.PAUSED)
 
     async def resume(self) -> None:
-        self.state = MachineState.RUNNING
+        self.state = changed(self.state, MachineState.PAUSED, MachineState.RUNNING)
 
     async def stop(self) -> None:
         self.state = MachineState.STOPPED
-        shutil.rmtree(self.id or "", ignore_errors=True)
+        await asyncio.to_thread(end_all, self.id)
 
     async def execute(self, command: str, options: ExecuteOptions | None = None) -> ExecutionResult:
         options = options or ExecuteOptions()
-        limit = ["timeout", "--signal=KILL", str(options.timeout)] if options.timeout else []
-        stdin, pipe = options.stdin or b"", asyncio.subprocess.PIPE
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.id), **options.env}
-        cwd = self._path(options.cwd or "")
-        argv = [*limit, "sh", "-c", command]
-        process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env, cwd=cwd)
-        output = await process.communicate(stdin.encode() if isinstance(stdin, str) else stdin)
-        out, err = (data.decode(errors="replace") for data in output)
-        code, killed = process.returncode or 0, bool(limit) and process.returncode in (-9, 137)
-        return ExecutionResult(124 if killed else code if code >= 0 else 128 - code, out, err, timed_out=killed)
+        return await collect(await ShellCommand.begin(command, self._place(), options), options)
 
     async def read_file(self, path: str) -> str:
-        return self._path(path).read_text()
+        return self._place(path).read_bytes().decode()
 
     async def write_file(self, path: str, content: str | bytes) -> None:
-        self._path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._path(path).write_bytes(content.encode() if isinstance(content, str) else content)
+        self._place(path).parent.mkdir(parents=True, exist_ok=True)
+        self._place(path).write_bytes(content.encode() if isinstance(content, str) else content)
 
     async def list_files(self, path: str) -> list[str]:
-        return sorted(entry.name for entry in self._path(path).iterdir())
+        return sorted(entry.name for entry in self._place(path).iterdir())
 
-    def _path(self, path: str) -> Path:
+    def _place(self, path: str = "") -> Path:
+        changed(self.state, MachineState.RUNNING, MachineState.RUNNING)
         return Path(str(self.id), path)
 
 
 async def main(repository: str) -> None:
     async with GitMachine(machine=DirectoryMachine(), repository=repository, session="anywhere") as gm:
-        await gm.run("echo from a provider of ten members > mine.txt")
-        print((await gm.run("cat mine.txt")).stdout.strip())
+        print((await gm.run("echo from a provider of ten members | tee mine.txt")).stdout.strip())
 
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python custom_provider.py REPOSITORY
+#     from a provider of ten members

@@ -1,7 +1,7 @@
-"""How do I start work, go away, and come back from another program?
+"""How do I start something long and fetch its result later, from another program?
 
-python fire_and_forget.py start REPOSITORY     prints the machine's id and ends
-python fire_and_forget.py finish MACHINE-ID    waits for the work, commits and pushes it
+python fire_and_forget.py start REPOSITORY     starts the work and ends; the machine goes on
+python fire_and_forget.py finish               waits for the work, commits and pushes it
 """
 
 import asyncio
@@ -16,19 +16,26 @@ async def start(repository: str) -> None:
     gm = GitMachine(machine=LocalMachine(), repository=repository, session="long-task")
     await gm.start()
     work = await gm.spawn(WORK)
-    await gm.write_file("../work.id", work.id, outside=True)
-    print(gm.id)
-    await gm.detach()  # lets go of the machine; it goes on without us
+    await gm.write_file("../work.id", work.id, outside=True)  # in the machine, beside the checkout
+    await gm.detach()  # lets go of the machine
+    print("started")
 
 
-async def finish(machine_id: str) -> None:
-    gm = await GitMachine.connect(await LocalMachine.connect(machine_id))
+async def finish() -> None:
+    gm = await GitMachine.reopen("long-task")
     work = await gm.machine.process(await gm.read_file("../work.id", outside=True))
     result = await work.wait(timeout=60)
-    print("exit", result.exit_code)
-    outcome = await gm.stop()
-    print("pushed" if outcome.where == "remote" else outcome)
+    print("exit code", result.exit_code)
+    print((await gm.stop()).where)
 
 
 if __name__ == "__main__":
-    asyncio.run({"start": start, "finish": finish}[sys.argv[1]](sys.argv[2]))
+    asyncio.run(start(sys.argv[2]) if sys.argv[1] == "start" else finish())
+
+# It prints:
+#
+#     $ python fire_and_forget.py start REPOSITORY
+#     started
+#     $ python fire_and_forget.py finish
+#     exit code 0
+#     remote

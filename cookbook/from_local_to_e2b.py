@@ -33,3 +33,17 @@ async def main(repository: str, where: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "local"))
+
+# It prints:
+#
+#     $ python from_local_to_e2b.py REPOSITORY
+#     [started]
+#     written in a bubblewrap
+#     [committed]
+#     [stopped]
+#     $ python from_local_to_e2b.py REPOSITORY e2b
+#     [started]
+#     written in a bubblewrap
+#     written in a microvm
+#     [committed]
+#     [stopped]

@@ -17,9 +17,22 @@ async def main(repository: str) -> None:
     print((await again.run("cat work.txt")).stdout.strip())
     for event in await again.events():
         if isinstance(event, Recovered):
-            print("not restored:", "; ".join(event.not_restored))
+            print("not restored:", *event.not_restored, sep="\n  ")
     print((await again.stop()).where)
 
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python lost_machine.py REPOSITORY
+#     precious
+#     not restored:
+#       processes that ran in the machine
+#       files outside the checkout
+#       ignored files in the checkout
+#       what was staged: the index is that of the session branch
+#       tags, reflogs, hooks and configuration that were made in the machine's repository, and a merge in progress
+#       what was written after checkpoint 1
+#     remote

@@ -1,4 +1,4 @@
-"""How does a program that speaks MCP use a session? It starts `gitmachine-mcp` and calls its tools."""
+"""How does a program that speaks MCP use a session? `python mcp_client.py REPOSITORY` starts a server and calls it."""
 
 import asyncio
 import os
@@ -24,7 +24,19 @@ async def main(repository: str) -> None:
             ("stop", {}),
         ):
             result = await client.call_tool(tool, arguments)
-            print(f"{tool}: {' '.join(part.text for part in result.content if part.type == 'text')}")
+            text = " ".join(part.text for part in result.content if part.type == "text")
+            print(f"{tool}: {text.strip()}")
 
 
-asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "."))
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python mcp_client.py REPOSITORY
+#     run: [exit code 0]
+#     hello
+#     files: Edited hello.txt.
+#     diff: hello.txt +1 -1
+#     commit: Committed 9e73c4ff19940dcfbeb29fabe3532532947b8ca5 on by-mcp.
+#     stop: Ended; 9e73c4ff19940dcfbeb29fabe3532532947b8ca5 is on by-mcp.

@@ -18,3 +18,17 @@ async def main(repository: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python quickstart.py REPOSITORY
+#     diff --git a/hello.txt b/hello.txt
+#     index ce01362..dd7e1c6 100644
+#     --- a/hello.txt
+#     +++ b/hello.txt
+#     @@ -1 +1 @@
+#     -hello
+#     +goodbye
+#
+#     exit 0 stdout 1
+#     committed ddde3c8fdf3e8e1e0150284255b1bbc8c9c7c2e5

@@ -22,3 +22,13 @@ async def main(repository: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python refusals.py REPOSITORY
+#     $ ls /home/alice/.ssh
+#       exit 2: ls: cannot access '/home/alice/.ssh': No such file or directory
+#     $ python3 -c 'import socket; socket.create
+#       exit 1: ConnectionRefusedError: [Errno 111] Connection refused
+#     $ touch /usr/bin/mine
+#       exit 1: touch: cannot touch '/usr/bin/mine': Read-only file system

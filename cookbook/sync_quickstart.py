@@ -15,3 +15,11 @@ def main(repository: str) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1])
+
+# It prints:
+#
+#     $ python sync_quickstart.py REPOSITORY
+#      hello.txt | 2 +-
+#      1 file changed, 1 insertion(+), 1 deletion(-)
+#
+#     committed 161d7f9a6f629ac3aca78f4307733a2c5aa3de98

@@ -24,3 +24,10 @@ async def main(repository: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python try_several_ways.py REPOSITORY
+#     way-1 exit 1 +1 -1
+#     way-2 exit 0 +1 -1
+#     way-3 exit 1 +1 -1

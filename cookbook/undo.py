@@ -22,3 +22,17 @@ async def main(repository: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python undo.py REPOSITORY
+#     1 exit 0 1 changed: printf 'plan\nbuild\n' > notes.txt
+#     2 exit 0 1 changed: echo test >> notes.txt
+#     3 exit 0 3 changed: rm -r notes.txt src hello.txt
+#     #1 plan
+#     #1 build
+#     #2 test
+#      notes.txt | 1 +
+#      1 file changed, 1 insertion(+)
+#
+#     intact

@@ -36,3 +36,15 @@ async def main(repository: str) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1]))
+
+# It prints:
+#
+#     $ python watch_events.py REPOSITORY
+#       1 started
+#       2 command_started
+#       3 checkpointed
+#       4 command 1 ended with 0 after 0.01 s
+#       5 'Be seen' is ea22b39481
+#       6 the remote has watched
+#       7 stopping
+#       8 stopped

@@ -21,9 +21,7 @@ from tests.providers.test_plain import TestPlainMachine as Plain
 class BrokenMachine(PlainMachine):
     """Breaks a dozen rules, each in the way that providers have been seen to break it."""
 
-    @property
-    def id(self) -> str | None:
-        return super().id or "not-yet"
+    id: str | None = "not-yet"
 
     async def start(self) -> None:
         if self.state is not MachineState.RUNNING:

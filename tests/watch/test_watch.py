@@ -141,7 +141,8 @@ async def test_the_keys_pause_resume_and_stop(begin: Opener, place: Place) -> No
         await view.choose(gm)
         await view.press("p")
         await view.until(lambda: view.row(gm)["State"] == "◐ paused")
-        assert gm.state is MachineState.PAUSED
+        paused = gm.state
+        assert paused is MachineState.PAUSED
         await view.until(lambda: "by-keys committed and paused" in view.said)
         await view.press("a")
         await view.until(lambda: "not running" in view.said)

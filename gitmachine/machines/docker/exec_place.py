@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gitmachine.errors import ConfigurationError, FileError, MachineError
 from gitmachine.machines.command import Channel, CommandStream, collect
-from gitmachine.machines.docker.exec_stream import begun
+from gitmachine.machines.docker.exec_stream import begun, write
 from gitmachine.types import ExecuteOptions, ExecutionResult
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class _Exec(CommandStream):
 
     async def _feed(self, data: bytes) -> None:
         for start in range(0, len(data), _CHUNK_BYTES):
-            await self._stream.write_in(data[start : start + _CHUNK_BYTES])
+            await write(self._stream, data[start : start + _CHUNK_BYTES])
 
 
 def _raise_for(code: int, path: str, said: str) -> None:

@@ -23,3 +23,11 @@ async def begun(execution: Exec) -> AsyncIterator[Stream]:
     finally:
         with suppress(AssertionError):
             await stream.close()
+
+
+async def write(stream: Stream, data: bytes) -> None:
+    """Sends input. Raises ConnectionError when the engine has hung up, which aiodocker has an assertion for."""
+    try:
+        await stream.write_in(data)
+    except (AssertionError, RuntimeError) as error:
+        raise ConnectionResetError("the engine has ended the connection to the exec") from error

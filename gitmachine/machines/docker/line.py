@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from gitmachine.errors import MachineError, MachineLost
 from gitmachine.machines.command import Channel, CommandStream
 from gitmachine.machines.docker import frames
-from gitmachine.machines.docker.exec_stream import begun
+from gitmachine.machines.docker.exec_stream import begun, write
 from gitmachine.machines.docker.frames import Kind
 from gitmachine.machines.local.client import RefusedError, encode, exceeded
 
@@ -65,7 +65,7 @@ class Line:
         finally:
             self._end()
             writing.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, ConnectionError):  # nobody is there to read any more
                 await writing
 
     async def ready(self) -> None:
@@ -103,7 +103,7 @@ class Line:
             self._to_send.clear()
             data = b"".join(self._outgoing)
             self._outgoing.clear()
-            await self._stream.write_in(data)
+            await write(self._stream, data)
 
     def _take(self, number: int, kind: int, payload: bytes) -> None:
         if kind == Kind.HELLO:
