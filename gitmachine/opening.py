@@ -9,7 +9,15 @@ from pathlib import Path
 from gitmachine.assembling import Deliver, provider_of, provision, record_of, scrubber, session_of, vault_of
 from gitmachine.beginning import base_commit, refuse_clash, where_to_begin
 from gitmachine.config import SessionConfig
-from gitmachine.errors import ConfigurationError, GitError, MachineError, RemoteUnreachable, SessionNotFound, StateError
+from gitmachine.errors import (
+    ConfigurationError,
+    GitError,
+    MachineError,
+    MachineNotFound,
+    RemoteUnreachable,
+    SessionNotFound,
+    StateError,
+)
 from gitmachine.git.chain import Draft, HistoryEntry
 from gitmachine.git.vault import RemoteState, Vault
 from gitmachine.machine import Machine
@@ -100,7 +108,13 @@ async def reconnect(name: str, registry: Registry | None = None) -> tuple[Machin
     record = await asyncio.to_thread((registry or Registry()).find, name)
     if record.machine is None:
         raise SessionNotFound(f"session {record.session!r} is on no machine: start() it again")
-    return await machine_of(record), record
+    try:
+        return await machine_of(record), record
+    except MachineNotFound as error:
+        raise MachineNotFound(
+            f"session {record.session!r} is on no machine any more, its work is in the vault: go on in a new one with "
+            f"`gitmachine resume {record.session}`, in a program with GitMachine.reopen(name, machine=…)"
+        ) from error
 
 
 async def machine_of(record: SessionRecord, *, only_look: bool = False) -> Machine:

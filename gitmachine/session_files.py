@@ -44,7 +44,10 @@ class SessionFiles(ABC):
         """Replaces the one occurrence of `old` in a file. Raises FileError unless there is exactly one."""
         target = await self._inside(path, outside)
         machine = self._usable_machine("edit_file()")
-        text = (await machine.read_bytes(target)).decode()
+        try:
+            text = (await machine.read_bytes(target)).decode()
+        except UnicodeDecodeError as error:
+            raise FileError(f"{path!r} is not UTF-8 text ({error}): edit it by a command") from error
         count = text.count(old) if old else 0
         if count != 1:
             advice = "give more of the lines around it" if count else "read the file again and give the text as it is"
@@ -73,5 +76,8 @@ class SessionFiles(ABC):
         result = await machine.execute(f"realpath -m -- {shlex.quote(self.path)} {shlex.quote(target)}")
         root, _, real = result.stdout.rstrip("\n").partition("\n")
         if result.exit_code != 0 or (real != root and not real.startswith(f"{root}/")):
-            raise FileError(f"{path!r} leads out of the checkout {self.path}: give outside=True if that is meant")
+            raise FileError(
+                f"{path!r} leads out of the checkout {self.path}, and file calls stay in it: a command can reach it, "
+                "in a program also outside=True"
+            )
         return target

@@ -48,7 +48,7 @@ def describe(name: str, data: Mapping[str, Any]) -> str:
         case "pushed":
             return f"branch {data.get('branch')} at {short(data.get('sha'))}"
         case "push_rejected":
-            return f"{data['reason']}; the work is safe: {data['where']} {data.get('ref') or ''}".rstrip()
+            return f"{_first_line(data['reason'])}; the work is safe: {data['where']} {data.get('ref') or ''}".rstrip()
         case "push_held":
             return "kept back for the sake of: " + ", ".join(data["paths"])
         case "pulled":

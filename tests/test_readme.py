@@ -125,6 +125,17 @@ def test_what_the_architecture_names_is_there() -> None:
     assert not [name for name in re.findall(r"(\w+\.py)", drawn) if name not in names]
 
 
+def test_what_shows_a_promise_is_there() -> None:
+    """Files, directories and tests that the table of the tests names."""
+    table = (PROJECT / "tests" / "README.md").read_text()
+    shown = re.findall(r"`([\w/]+(?:\.py(?:::\w+)?|/))`", table)
+    assert len(shown) > 40
+    for path, _, name in (one.partition("::") for one in shown):
+        file = PROJECT / "tests" / path
+        assert file.exists(), path
+        assert not name or f"def {name}(" in file.read_text(), f"{path}::{name}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_nobody_is_sent_to_somebody_elses_package(document: Path) -> None:
     assert not re.search(r"(pip|add|tool) install gitmachine\b", document.read_text())

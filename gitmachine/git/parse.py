@@ -142,6 +142,11 @@ def remote_words(stderr: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def without_remote_words(stderr: str) -> str:
+    """What git itself wrote: the other lines."""
+    return "\n".join(line for line in stderr.splitlines() if not line.startswith("remote:"))
+
+
 def compose_commit(tree: str, parents: Sequence[str], identity: GitIdentity, message: str, when: datetime) -> bytes:
     """The bytes of a commit object, such that the same input gives the same commit anywhere.
 

@@ -16,7 +16,7 @@ from gitmachine.errors import GitError, PushHeld, PushRejected, RemoteUnreachabl
 from gitmachine.git.failures import failure
 from gitmachine.git.guard import Guard
 from gitmachine.git.names import session_ref
-from gitmachine.git.parse import push_reports, remote_words
+from gitmachine.git.parse import push_reports, remote_words, without_remote_words
 from gitmachine.git.remote import Remote
 from gitmachine.git.vault import RETRY_PAUSES_S, Vault
 from gitmachine.types import PushOutcome
@@ -139,7 +139,7 @@ async def _push_once(vault: Vault, remote: Remote, branch: str, sha: str, expect
     stale = "(stale info)" in report.summary or "fetch first" in report.summary or "non-fast-forward" in report.summary
     words = remote_words(answer.stderr)
     reason = _MOVED_ON if stale else f"{report.summary}\n{words}".strip()
-    return _Refusal(reason, answer.argv, answer.stderr)
+    return _Refusal(reason, answer.argv, without_remote_words(answer.stderr))
 
 
 async def _arrived(vault: Vault, branch: str, sha: str) -> bool:

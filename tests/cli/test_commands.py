@@ -81,6 +81,14 @@ def test_status_of_an_ended_session_says_how_to_go_on(gitmachine: CommandLine) -
     assert "gitmachine resume s" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["diff", "commit", "push", "pull", "pause", "stop", "rewind"])
+def test_what_needs_a_machine_says_of_an_ended_session_how_to_go_on(gitmachine: CommandLine, verb: str) -> None:
+    gitmachine("run", "--session", "s", "true")
+    done = gitmachine(verb, *(["0"] if verb == "rewind" else []), "s", exits=69)
+    assert "session 's' is on no machine any more" in done.stderr
+    assert "gitmachine resume s" in done.stderr
+
+
 def test_a_record_that_cannot_be_read_is_reported_and_left(gitmachine: CommandLine) -> None:
     gitmachine("run", "--session", "s", "true")
     (record,) = Path(os.environ["GITMACHINE_HOME"]).glob("sessions/*/record.json")

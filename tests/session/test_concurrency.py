@@ -30,6 +30,23 @@ async def test_two_git_operations_at_once_on_a_paused_machine_both_succeed(sessi
     assert gm.state is MachineState.PAUSED
 
 
+async def test_a_commit_a_push_and_a_pull_at_once_on_a_paused_machine_all_succeed(
+    session: Opener, project: Repository
+) -> None:
+    gm = await session()
+    await gm.run("echo work > work.txt")
+    await gm.pause()
+    await gm.resume()
+    await gm.run("echo more > more.txt")
+    await gm.machine.pause()
+    sha, *_ = await asyncio.gather(gm.commit("At once"), gm.push(), gm.pull(), gm.commit("Again"))
+    assert (await gm.status()).changes == ()
+    await gm.push()
+    assert project.git("show", "fix-1:more.txt") == "more"
+    assert gm.state is MachineState.PAUSED
+    assert sha is None or sha in project.git("log", "--format=%H", "fix-1")
+
+
 async def test_twenty_commands_with_a_pause_in_the_middle_neither_fail_nor_deadlock(session: Opener) -> None:
     gm = await session()
 

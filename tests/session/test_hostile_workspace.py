@@ -9,7 +9,9 @@ program on the host, or to hang it, when the host's git touches such a tree.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,20 @@ PLANTED = {
 }  # fmt: skip
 
 
+def operations(gm: GitMachine) -> tuple[Callable[[], Awaitable[object]], ...]:
+    """All that reads or changes the checkout; the last of them leaves it as it was at the first."""
+    return (
+        gm.diff, gm.commit, gm.status, gm.hash, gm.pull, gm.push, gm.pause, partial(gm.diff, "session"), gm.resume,
+        gm.list_files, partial(gm.read_file, "work.txt"), partial(gm.blame, "work.txt"), gm.history, gm.verify,
+        partial(there_and_back, gm),
+    )  # fmt: skip
+
+
+async def there_and_back(gm: GitMachine) -> None:
+    done = await gm.rewind(0)
+    await gm.rewind(done.entry.number - 1)
+
+
 @pytest.mark.parametrize("name", PLANTED)
 async def test_no_planted_program_runs_on_the_host_and_nothing_hangs(
     name: str, project: Repository, state_dir: Path, session_dir: Path
@@ -74,7 +90,7 @@ async def test_no_planted_program_runs_on_the_host_and_nothing_hangs(
             result = await gm.run(PROGRAM.format(mark=mark) + PLANTED[name], timeout=20)
             assert result.exit_code == 0, result
             await gm.run("echo work > work.txt", timeout=20)
-            for operation in (gm.diff, gm.commit, gm.status, gm.hash, gm.pull, gm.push, gm.pause, gm.resume):
+            for operation in operations(gm):
                 with suppress(GitError):
                     await operation()
             outcome = await gm.stop()

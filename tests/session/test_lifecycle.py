@@ -11,6 +11,7 @@ from gitmachine import (
     CallbackError,
     ConfigurationError,
     ExecutionResult,
+    FileError,
     GitMachine,
     MachineState,
     RunOptions,
@@ -395,3 +396,7 @@ async def test_an_edit_needs_exactly_one_match(session: Opener) -> None:
         with pytest.raises(OSError, match="times, not once"):
             await gm.edit_file("f", old, "x")
     assert await gm.read_file("f") == "a a"
+    await gm.write_file("binary", b"a\xff")
+    with pytest.raises(FileError, match="not UTF-8 text"):
+        await gm.edit_file("binary", "a", "x")
+    assert await gm.read_bytes("binary") == b"a\xff"
