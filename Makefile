@@ -1,5 +1,5 @@
 # What a contributor types. Every target sets up what it needs first; see .ci/setup for what that may install.
-.PHONY: setup demo test test-live check bench bench-long docs format
+.PHONY: setup demo install newcomer picture test test-live check bench bench-long docs format
 
 SHELL := /bin/bash
 PATH := $(CURDIR)/.tools/bin:$(PATH)
@@ -20,6 +20,17 @@ setup:
 
 demo: setup  ## a session from start to stop, on this repository, in under a minute
 	@$(RUN) gitmachine demo
+
+install:  ## the command `gitmachine` for you, with its views
+	@.ci/setup
+	@uv tool install --quiet --force '.[cli,watch,ui]'
+
+newcomer:  ## what the README says, from a clean clone to a first own session, with the seconds
+	@.ci/setup
+	@python3 -m tests.newcomer
+
+picture: setup  ## the pictures of the README, from sessions that are really run
+	@$(RUN) python -m picture
 
 test: setup  ## all tests; for root twice, as root and as an ordinary user
 	@.ci/setup tests

@@ -175,3 +175,15 @@ def test_a_server_for_a_host_of_ones_own_names_its_extra_too(environment: Path) 
     )
     assert said.startswith("MissingExtra")
     assert "gitmachine-sdk[mcp]" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "extra"), [("watch", "watch(())", "watch"), ("ui", "serve(0, print)", "ui")]
+)
+def test_a_view_without_its_extra_names_it(environment: Path, module: str, call: str, extra: str) -> None:
+    said = _python(
+        environment,
+        f"import asyncio\nfrom gitmachine import errors, {module}\n"
+        f"try:\n    asyncio.run({module}.{call})\nexcept errors.MissingExtra as error:\n    print(error)",
+    )
+    assert f"gitmachine-sdk[{extra}]" in said

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +13,10 @@ import pytest
 
 from gitmachine.cli.app import cli
 from gitmachine.cli.exits import Exit
+from gitmachine.events import TYPES
+from gitmachine.project.file import parse
+from tests.newcomer import commands
+from tests.support.checkouts import checkout as checkout
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -38,6 +45,67 @@ def test_every_exit_code_is_in_the_table() -> None:
 def test_every_command_is_named() -> None:
     section = README.partition("## The command line")[2]
     assert not [name for name in cli.commands if f"`{name}`" not in section]
+
+
+def test_every_command_that_the_text_gives_is_one() -> None:
+    given = re.findall(r"`gitmachine ([a-z]+)[^`]*`", README)
+    assert given
+    assert not [name for name in given if name not in cli.commands]
+
+
+def test_every_event_is_in_the_table() -> None:
+    table = README.partition("| about | events |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"`(\w+)`", table)) == sorted(TYPES)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_the_console_shows_what_its_commands_print(checkout: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+        said = ""
+        for command in [line[2:] for line in block.splitlines() if line.startswith("$ ")]:
+            done = _run(command, checkout, PATH=path)
+            said += f"$ {command}\n{done}"
+        assert _general(said.replace(str(checkout), "/home/alice/project")) == _general(block)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_the_refusals_are_as_shown(checkout: Path) -> None:
+    shown = README.partition("## What a command cannot do")[2].partition("```text\n")[2].partition("```")[0]
+    said = _run(f"{sys.executable} {PROJECT / 'cookbook/refusals.py'} {checkout}", checkout, HOME="/home/alice")
+    assert said == shown
+
+
+def test_what_a_repository_may_ask_for_is_as_shown() -> None:
+    (asked,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    project = parse(asked.encode())
+    assert (project.setup, project.network, project.env) == (
+        ["pip install --target ~/deps -r requirements.txt"], ["pypi.org", "files.pythonhosted.org"], ["CI"],
+    )  # fmt: skip
+    assert (project.limits.memory, project.limits.lifetime) == (4 * 1024**3, 7200)
+
+
+def test_the_two_commands_are_there() -> None:
+    """That they do what they say is shown by `make newcomer`, which is these very commands in a clean clone."""
+    two = commands(README, "sh")
+    assert two == ["make demo", "make install"]
+    for command in two:
+        assert subprocess.run([*command.split(), "--dry-run"], cwd=PROJECT, capture_output=True).returncode == 0
+    assert commands(README, "console")
+
+
+def _run(command: str, directory: Path, **env: str) -> str:
+    done = subprocess.run(
+        command, shell=True, cwd=directory, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def _general(text: str) -> str:
+    """Without what is another each time: the names that are made, and digests."""
+    return re.sub(r"\b[0-9a-f]{12}\b", "SHA", re.sub(r"\d{4}-\d\d-\d\d-[0-9a-f]{6}", "NAME", text))
 
 
 def test_the_sentence_is_the_projects() -> None:
