@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 
+from tests import leaks
 from tests.support.checkouts import checkout as checkout
 
 SNIPPETS = Path(__file__).parents[2] / "docs" / "snippets"
@@ -29,14 +33,25 @@ def test_every_snippet_is_run_here() -> None:
     assert {path.name for path in SNIPPETS.iterdir() if path.is_file()} == {*SAID, "mcp.json"}
 
 
+@pytest.fixture
+def project(checkout: Path, session_dir: Path) -> Iterator[Path]:
+    """A checkout where the user that root's machines run as can pass: a snippet makes a state directory in it."""
+    place = Path(tempfile.mkdtemp(prefix="guide-", dir=session_dir))
+    place.chmod(0o711)
+    shutil.copytree(checkout, place / "project", symlinks=True)
+    (place / "project").chmod(0o711)
+    yield place / "project"
+    leaks.remove_tree(place)
+
+
 @pytest.mark.usefixtures("state_dir")
 @pytest.mark.parametrize("name", SAID)
-def test_a_snippet(name: str, checkout: Path) -> None:
+def test_a_snippet(name: str, project: Path) -> None:
     path = SNIPPETS / name
     words = ["/bin/sh", "-eu", str(path)] if name.endswith(".sh") else [sys.executable, "-W", "error", str(path), "."]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        words, cwd=checkout, env=environment, capture_output=True, text=True, check=False, timeout=_LIMIT_S
+        words, cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=_LIMIT_S
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
