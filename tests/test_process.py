@@ -73,7 +73,7 @@ async def test_a_timeout_kills_the_tree_and_is_reported(machine: Machine) -> Non
     )
     result = await process.wait(timeout=10)
     assert (result.exit_code, result.timed_out, result.stdout) == (124, True, "begun\n")
-    left = await machine.execute("grep -lsF GITMACHINE_JOB /proc/[0-9]*/environ | wc -l")
+    left = await machine.execute(f"grep -lsF GITMACHINE_JOB={process.id} /proc/[0-9]*/environ | wc -l")
     assert left.stdout.strip() == "0"
     assert result.duration < 5
 

@@ -12,7 +12,7 @@ import concurrent.futures
 import contextvars
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from gitmachine.errors import StateError
@@ -50,13 +50,13 @@ class OwnerLoop:
                 "a call without await was made on the very loop that would have to carry it out, and would wait for "
                 "ever: in a coroutine use `await` and the session of `gitmachine.GitMachine`"
             )
-        return self._start(work).result()
+        return Job(work).result(self._begin)
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
         """The same for a caller on any loop, which goes on meanwhile."""
         if self.owns_this_thread():
             return await work
-        return await self._start(work).awaited()
+        return await Job(work).awaited(self._begin)
 
     def owns_this_thread(self) -> bool:
         """Whether the caller is on the loop's thread."""
@@ -73,13 +73,9 @@ class OwnerLoop:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(_CLOSE_LIMIT_S)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> Job[T]:
-        try:
-            with self._starting:
-                return Job.start(self._running_loop(), work)
-        except StateError:
-            work.close()
-            raise
+    def _begin(self, job: Job[Any]) -> None:
+        with self._starting:  # so that no close() comes between the loop's choice and the work's beginning
+            job.begin(self._running_loop())
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._pid != os.getpid():
@@ -102,32 +98,41 @@ class OwnerLoop:
 class Job(Generic[T]):
     """One coroutine on the loop of another thread. `done` is settled when it has really ended, cleanup included."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
-        self._loop = loop
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._work = work
         self._task: asyncio.Task[T] | None = None
         self.done: concurrent.futures.Future[T] = concurrent.futures.Future()
         self.done.set_running_or_notify_cancel()
 
-    @classmethod
-    def start(cls, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> Job[T]:
-        """Has `loop` run `work`, with the caller's context variables. Raises RuntimeError when it is closed."""
-        job = cls(loop, work)
-        loop.call_soon_threadsafe(job._begin, context=contextvars.copy_context())
-        return job
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has `loop` run the work, with the caller's context variables. Raises RuntimeError when it is closed."""
+        self._loop = loop
+        loop.call_soon_threadsafe(self._begin, context=contextvars.copy_context())
 
-    def result(self) -> T:
-        """Blocks until it is done. When the wait is interrupted, so is the work, and its cleanup is waited for."""
+    def result(self, begin: Callable[[Job[T]], None]) -> T:
+        """Begins it by `begin` and blocks until it is done.
+
+        When that is interrupted, at whatever point, so is the work, and its cleanup is waited for.
+        """
         try:
+            begin(self)
             return self.done.result()
         except BaseException:
-            if not self.done.done():
+            if self._loop is None or self._loop.is_closed():
+                self._work.close()  # it was never begun
+            elif not self.done.done():
                 self.cancel()
                 concurrent.futures.wait([self.done], CANCEL_LIMIT_S)
             raise
 
-    async def awaited(self) -> T:
-        """Waits on the caller's own loop. When the caller is cancelled, so is the work, as in `result`."""
+    async def awaited(self, begin: Callable[[Job[T]], None]) -> T:
+        """The same on the caller's own loop. When the caller is cancelled, so is the work."""
+        try:
+            begin(self)
+        except BaseException:
+            self._work.close()
+            raise
         waiter = asyncio.wrap_future(self.done)
         try:
             return await asyncio.shield(waiter)
@@ -141,15 +146,19 @@ class Job(Generic[T]):
 
     def cancel(self) -> None:
         """Asks the work to end; `done` tells when it has."""
+        assert self._loop is not None
         self._loop.call_soon_threadsafe(self._cancel)
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._work)
+        self._task = asyncio.ensure_future(self._work)
         self._task.add_done_callback(self._settle)
 
     def _cancel(self) -> None:
-        assert self._task is not None
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        else:  # interrupted just before the loop was asked to begin it
+            self._work.close()
+            self.done.set_exception(concurrent.futures.CancelledError())
 
     def _settle(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():

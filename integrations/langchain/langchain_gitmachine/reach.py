@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from gitmachine import GitMachine, StateError, sync
@@ -43,7 +44,7 @@ class Reach:
             if self._loop is current:
                 return await work(self)
             if self._loop.is_running():
-                return await Job.start(self._loop, work(self)).awaited()
+                return await Job(work(self)).awaited(partial(Job.begin, loop=self._loop))
         return await self._moved().arun(work(self))
 
     def call(self, work: Callable[[Reach], Coroutine[Any, Any, T]]) -> T:
@@ -55,7 +56,7 @@ class Reach:
                     "use ainvoke() or astream(), or a session of gitmachine.sync"
                 )
             if self._loop.is_running():
-                return Job.start(self._loop, work(self)).result()
+                return Job(work(self)).result(partial(Job.begin, loop=self._loop))
         return self._moved().run(work(self))
 
     def _moved(self) -> OwnerLoop:
