@@ -54,7 +54,9 @@ class Looker:
         if known is not None and known.files == files and now - known.asked < known.good_for_s:
             return known.seen
         seen = await self._sessions.see(record)
-        self._known[record.id] = _Known(files, now, seen)
+        # What began or ended while we looked may be seen or not: then what we saw is good for this once.
+        same = await asyncio.to_thread(signature, store_of(record).directory) == files
+        self._known[record.id] = _Known(files if same else (), now, seen)
         return seen
 
 

@@ -86,6 +86,7 @@ class Seen:
 @asynccontextmanager
 async def watching(size: tuple[int, int] = (140, 40)) -> AsyncIterator[Seen]:
     app = Watch(("false",))
+    app.animation_level = "none"
     async with app.run_test(size=size) as pilot:
         yield Seen(app, pilot)
 
