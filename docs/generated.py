@@ -70,8 +70,15 @@ def api_reference() -> str:
     parts = []
     for module, names in public_names().items():
         parts.append(f"## {module}\n")
-        parts += [f"::: {module}.{name}\n" for name in names]
+        alone = "    options: {inherited_members: false}\n"  # what they inherit says the same each time
+        own = {name: alone if issubclass(_class(module, name), (Exception, Event)) else "" for name in names}
+        parts += [f"::: {module}.{name}\n{options}" for name, options in own.items()]
     return "\n".join(parts)
+
+
+def _class(module: str, name: str) -> type[Any]:
+    value = getattr(importlib.import_module(module), name)
+    return value if inspect.isclass(value) else object
 
 
 def programs() -> str:

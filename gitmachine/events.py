@@ -47,10 +47,14 @@ class Started(Event):
 
 
 class Paused(Event):
+    """Every process of the machine is frozen; the work is in the vault."""
+
     name = "paused"
 
 
 class Resumed(Event):
+    """The machine goes on."""
+
     name = "resumed"
 
 
@@ -61,10 +65,14 @@ class Stopping(Event):
 
 
 class Stopped(Event):
+    """The machine is gone."""
+
     name = "stopped"
 
 
 class Committed(Event):
+    """The session branch has a commit more; the vault has it, the remote not yet."""
+
     name = "committed"
     sha: str
     message: str
@@ -88,6 +96,8 @@ class Pushed(Event):
 
 
 class PushRejected(Event):
+    """The remote did not take the session branch."""
+
     name = "push_rejected"
     reason: str
     where: str
@@ -105,17 +115,23 @@ class PushHeld(Event):
 
 
 class Pulled(Event):
+    """The remote's session branch is in the checkout, perhaps with conflicts."""
+
     name = "pulled"
     sha: str | None = None
     conflicts: list[str] = []
 
 
 class Reconnected(Event):
+    """A program has taken up the session on its live machine."""
+
     name = "reconnected"
     id: str | None
 
 
 class CommandStarted(Event):
+    """A command begins."""
+
     name = "command_started"
     command: str
     id: str = ""
@@ -123,6 +139,8 @@ class CommandStarted(Event):
 
 
 class CommandFinished(Event):
+    """A command has ended and, by default, what it left is in the vault."""
+
     name = "command_finished"
     number: int
     """In the session's history."""

@@ -12,7 +12,7 @@ import pytest
 
 from gitmachine import E2BMachine, GitMachine
 from gitmachine.errors import GitMachineError, MachineLost
-from tests.e2b_endpoint import Answer, Drop, E2BEndpoint, Expire, Fault, Recorded, Reset, Truncate, at, nothing
+from tests.e2b_endpoint import Answer, Delay, Drop, E2BEndpoint, Expire, Fault, Recorded, Reset, Truncate, at, nothing
 from tests.support.git_server import TOKEN, Repository
 
 REQUESTS = 12
@@ -29,6 +29,7 @@ PASSING: dict[str, Fault] = {
     "a connection that breaks after the work": Reset("after"),
     "a stream that breaks in the middle": Drop(120),
     "a stream that ends in the middle": Truncate(120),
+    "a slow start": Delay(1.0),
 }
 
 
