@@ -8,9 +8,12 @@ unexport VIRTUAL_ENV
 RUN := uv run --no-sync --
 # Most of a test is waiting for processes that it started: three at a time fill two cores.
 PYTEST_ARGS ?= -n 3
-# What speaks to a service over a network, or to a browser, is the same whoever runs it: once is enough.
+# What speaks to a service over a network or to a browser, or is about other people's tools, is the same whoever runs it:
+# once is enough.
 ONCE := --ignore=tests/e2b_endpoint --ignore=tests/machines/e2b --ignore=tests/providers/test_e2b.py \
-    --ignore=tests/bench/test_counts_on_e2b.py --ignore=tests/ui --ignore=tests/docs
+    --ignore=tests/bench/test_counts_on_e2b.py --ignore=tests/ui --ignore=tests/docs \
+    --ignore=tests/langchain/test_against_shell_tool.py --ignore=tests/providers/test_contract_checks_itself.py \
+    --ignore=tests/test_picture.py
 # A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
 DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 

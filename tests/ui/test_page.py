@@ -112,6 +112,22 @@ async def test_a_session_appears_live_and_its_output_streams(admitted: BrowserCo
     await page.close()
 
 
+async def test_a_session_is_paused_resumed_and_stopped_by_its_buttons(admitted: BrowserContext, begin: Opener) -> None:
+    gm = await begin("by-buttons")
+    await gm.run("echo kept > kept.txt")
+    page = await opened(admitted, session_url(gm))
+    for action, state in (("Pause", "paused"), ("Resume", "running"), ("Stop", "ended")):
+        await page.get_by_role("link", name=f"{action}…").click()
+        await page.get_by_role("button", name=action, exact=True).click()
+        await expect(page.locator("h1 .state")).to_have_text(state)
+    names = [event.name for event in await gm.events()]
+    assert [name for name in names if name in ("paused", "resumed", "pushed", "stopped")] == [
+        "paused", "resumed", "pushed", "stopped",
+    ]  # fmt: skip
+    assert gm.state == "stopped"
+    await page.close()
+
+
 async def test_a_diff_opens_and_rewind_works(admitted: BrowserContext, begin: Opener) -> None:
     gm = await begin("rewinds")
     await gm.run("sed -i s/rain/sun/ forecast.py")
