@@ -1,4 +1,4 @@
-"""What happens in a session, as types, and the log that numbers and keeps it.
+"""What happens in a session, as types. `gitmachine.event_log` numbers and keeps them.
 
 The names and the keys of the data are public: `on_event(event, data, gm)` receives `event.name` and
 `event.data()`. Keys may join, none goes. An event is written after the fact, never before.
@@ -6,17 +6,13 @@ The names and the keys of the data are public: `on_event(event, data, gm)` recei
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from struct import Struct
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-_OFFSET = Struct("<Q")
-_JSON = TypeAdapter(dict[str, Any])
+OWN = {"seq", "at"}
+"""What every event has beside its own keys."""
 
 
 class Event(BaseModel):
@@ -31,7 +27,7 @@ class Event(BaseModel):
 
     def data(self) -> dict[str, Any]:
         """The event's own keys."""
-        return self.model_dump(mode="json", exclude={"seq", "at"})
+        return self.model_dump(mode="json", exclude=OWN)
 
 
 class Started(Event):
@@ -276,119 +272,3 @@ class Unknown(Event):
 
 
 TYPES: dict[str, type[Event]] = {kind.name: kind for kind in Event.__subclasses__() if kind.name}
-
-
-class EventLog:
-    """The events of one session in a file, append-only, shared by all programs that drive the session.
-
-    `events.jsonl` holds a line an event, `events.idx` eight bytes an event: where its line ends. So reading
-    from a number costs what is read. A line without its index entry was never acknowledged: the next append
-    overwrites it. Every method blocks for a file operation; call them off the loop.
-    """
-
-    def __init__(self, directory: Path, scrub: Callable[[str], str] = str) -> None:
-        self._lines = directory / "events.jsonl"
-        self._index = directory / "events.idx"
-        self._scrub = scrub
-
-    def append(self, event: Event) -> Event:
-        """Numbers and keeps an event; gives it back with its number."""
-        import portalocker
-
-        with _Opened(self._index) as index:
-            portalocker.lock(index, portalocker.LockFlags.EXCLUSIVE)
-            count = os.fstat(index).st_size // _OFFSET.size
-            end = _OFFSET.unpack(os.pread(index, _OFFSET.size, (count - 1) * _OFFSET.size))[0] if count else 0
-            numbered = event.model_copy(update={"seq": count + 1})
-            line = _to_line(numbered, self._scrub)
-            with _Opened(self._lines) as lines:
-                _put(lines, line, end)
-            _put(index, _OFFSET.pack(end + len(line)), count * _OFFSET.size)
-        return numbered
-
-    def count(self) -> int:
-        """The number of the last event; 0 when there is none."""
-        try:
-            return self._index.stat().st_size // _OFFSET.size
-        except FileNotFoundError:
-            return 0
-
-    def read(self, after: int = 0, limit: int | None = None) -> list[Event]:
-        """The events whose number is greater than `after`, oldest first, at most `limit`."""
-        last = self.count() if limit is None else min(self.count(), after + limit)
-        if after >= last:
-            return []
-        with self._index.open("rb") as index, self._lines.open("rb") as lines:
-            start = _offset_at(index, after)
-            end = _offset_at(index, last)
-            lines.seek(start)
-            block = lines.read(end - start)
-        return list(_from_lines(block))
-
-
-class _Opened:
-    """The descriptor of a file, made where it is not there. Python's own file objects take ten times as long."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> int:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        return self._descriptor
-
-    def __exit__(self, *exc_info: object) -> None:
-        os.close(self._descriptor)
-
-
-def _put(descriptor: int, data: bytes, offset: int) -> None:
-    """Writes all of the data there, in place of what an append that did not come to its end has left."""
-    if os.fstat(descriptor).st_size != offset:
-        os.ftruncate(descriptor, offset)
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
-
-
-def _offset_at(index: Any, number: int) -> int:
-    """Where the line of event `number` ends."""
-    if number == 0:
-        return 0
-    index.seek((number - 1) * _OFFSET.size)
-    (offset,) = _OFFSET.unpack(index.read(_OFFSET.size))
-    return int(offset)
-
-
-def _to_line(event: Event, scrub: Callable[[str], str]) -> bytes:
-    # What `_Envelope` reads; not made by it, since that would validate an event that was validated already.
-    envelope = {"seq": event.seq, "at": event.at, "event": event.name, "data": _scrubbed(event.data(), scrub)}
-    return _JSON.dump_json(envelope) + b"\n"
-
-
-def _scrubbed(value: Any, scrub: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, list):
-        return [_scrubbed(item, scrub) for item in value]
-    if isinstance(value, dict):
-        return {key: _scrubbed(item, scrub) for key, item in value.items()}
-    return value
-
-
-def _from_lines(block: bytes) -> Iterator[Event]:
-    for line in block.splitlines():
-        envelope = _Envelope.model_validate_json(line)
-        kind = TYPES.get(envelope.event)
-        try:
-            if kind is not None:
-                yield kind.model_validate({**envelope.data, "seq": envelope.seq, "at": envelope.at})
-                continue
-        except ValidationError:
-            pass  # another version's idea of this event: the reader still gets its data
-        yield Unknown.model_validate({**envelope.data, "event": envelope.event, "seq": envelope.seq, "at": envelope.at})
-
-
-class _Envelope(BaseModel):
-    seq: int
-    at: datetime
-    event: str
-    data: dict[str, Any]

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from gitmachine.errors import CallbackError
-from gitmachine.events import CallbackFailed, Event, EventLog, Stopped
+from gitmachine.event_log import EventLog
+from gitmachine.events import CallbackFailed, Event, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +31,20 @@ class Observers:
 
     async def tell(self, event: Event) -> Event:
         """Numbers, keeps and delivers an event that has happened."""
-        numbered = await asyncio.to_thread(self._events.append, event)
+        numbered = await self._append(event)
         self._news.set()
         self._news = asyncio.Event()
         if self._on_event is not None:
             error = await _bounded(self._on_event, numbered)
             if error is not None:
-                await asyncio.to_thread(self._events.append, CallbackFailed(callback="on_event", error=error))
+                await self._append(CallbackFailed(callback="on_event", error=error))
         return numbered
+
+    async def _append(self, event: Event) -> Event:
+        try:
+            return self._events.append(event, wait=False)  # in less time than it takes to ask a thread for it
+        except BlockingIOError:
+            return await asyncio.to_thread(self._events.append, event)
 
     async def watch(self, after: int) -> AsyncIterator[Event]:
         """The events after number `after`, those to come included; ends behind `stopped`."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from gitmachine.events import Checkpointed, CommandFinished, CommandStarted, Event, EventLog, Forked
+from gitmachine.event_log import EventLog
+from gitmachine.events import Checkpointed, CommandFinished, CommandStarted, Event, Forked
 from gitmachine.live_output import running
 from gitmachine.sessions import Registry, SessionRecord, SessionStore
 from gitmachine.types import MachineState
@@ -139,7 +140,7 @@ def family(one: Seen, everyone: list[Seen]) -> list[Seen]:
 
 def signature(directory: Path) -> tuple[object, ...]:
     """Differs when a session's directory has something new. Blocks; a machine that ended by itself changes nothing."""
-    sizes = [_size_and_time(directory / name) for name in ("events.idx", "record.json")]
+    sizes = [_size_and_time(directory / name) for name in ("events.jsonl", "record.json")]
     return (directory.name, *sizes, *running(directory / "live"))
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from gitmachine import settings as environment
 from gitmachine.errors import ConfigurationError, SessionNotFound
-from gitmachine.events import EventLog
+from gitmachine.event_log import EventLog
 from gitmachine.locks import FileLock
 from gitmachine.records import CorruptRecord, Record
 from gitmachine.settings import Settings
@@ -54,7 +54,7 @@ class SessionRecord(Record):
 class SessionStore:
     """One session's directory: its record, events, kept output and locks. Its history is in the vault."""
 
-    def __init__(self, directory: Path, scrub: Callable[[str], str] = str) -> None:
+    def __init__(self, directory: Path, scrub: Callable[[str], str] | None = None) -> None:
         self.directory = directory
         self.id = directory.name
         self.events = EventLog(directory, scrub)
@@ -103,18 +103,18 @@ class Registry:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or environment.load()
 
-    def named(self, branch: str, scrub: Callable[[str], str] = str) -> SessionStore:
+    def named(self, branch: str, scrub: Callable[[str], str] | None = None) -> SessionStore:
         """A new session's directory, which `make` makes."""
         slug = re.sub(r"[^A-Za-z0-9]+", "-", branch).strip("-")[:40].strip("-") or "session"
         return self.store(f"{slug}-{secrets.token_hex(3)}", scrub)
 
-    def create(self, branch: str, scrub: Callable[[str], str] = str) -> SessionStore:
+    def create(self, branch: str, scrub: Callable[[str], str] | None = None) -> SessionStore:
         """A directory for a new session. Raises ConfigurationError when the state directory cannot be written."""
         store = self.named(branch, scrub)
         store.make()
         return store
 
-    def store(self, session_id: str, scrub: Callable[[str], str] = str) -> SessionStore:
+    def store(self, session_id: str, scrub: Callable[[str], str] | None = None) -> SessionStore:
         return SessionStore(self.settings.sessions / session_id, scrub)
 
     def records(self) -> list[SessionRecord]:

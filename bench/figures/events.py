@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.measure import FLOOR, OURS, Effort, Plan, Row, rounds
 from bench.registry import Place
-from gitmachine.events import Checkpointed, EventLog
+from gitmachine.event_log import EventLog
+from gitmachine.events import Checkpointed
 
 EVENTS = 1_000_000
 ANSWER = 100
