@@ -179,7 +179,7 @@ def _leavings(settings: Settings) -> Iterator[Finding]:
     for store in settings.vaults.glob("*/*.git"):
         for pattern in (
             "objects/tmp_objdir-*", "objects/tmp_obj*", "objects/??/tmp_obj_*", "objects/pack/tmp_*",
-            "objects/pack/.tmp-*", "gm-index-*", "gm-ref-*", "*.lock", "refs/**/*.lock",
+            "objects/pack/.tmp-*", "gm-index-*", "*.lock", "refs/**/*.lock",
         ):  # fmt: skip
             for path in store.glob(pattern):
                 if _untouched(path):
@@ -317,7 +317,7 @@ def _remove(path: Path) -> None:
 def _collect_obvious(settings: Settings, deadline: float) -> int:
     count = 0
     for store in settings.vaults.glob("*/*.git"):
-        for pattern in ("objects/tmp_objdir-*", "gm-index-*", "gm-ref-*"):
+        for pattern in ("objects/tmp_objdir-*", "gm-index-*"):
             for path in store.glob(pattern):
                 if time.monotonic() > deadline:
                     return count

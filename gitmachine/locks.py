@@ -13,9 +13,8 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from gitmachine.errors import SessionBusy
 from gitmachine.queues import queue_of
@@ -47,36 +46,50 @@ class FileLock:
     @asynccontextmanager
     async def _held(self, *, exclusive: bool, timeout: float) -> AsyncIterator[None]:
         deadline = time.monotonic() + timeout
-        async with AsyncExitStack() as holding:
-            async with self._queued(self._gate, deadline, timeout):
-                gate = await self._acquire(self._gate, exclusive=True, deadline=deadline, timeout=timeout)
-                try:
-                    if exclusive:
-                        await holding.enter_async_context(self._queued(self._path, deadline, timeout))
-                    lock = await self._acquire(self._path, exclusive=exclusive, deadline=deadline, timeout=timeout)
-                    holding.callback(lock.close)
-                finally:
-                    gate.close()
-            lock.mark()
+        turn = queue_of(self._path) if exclusive else None
+        lock = await self._through_gate(turn, deadline, timeout)
+        try:
+            os.utime(lock)  # leaves on the file when it was last held: `gitmachine.leases` tells from it
             yield
+        finally:
+            os.close(lock)  # which lets go of it
+            if turn is not None:
+                turn.release()
 
-    @asynccontextmanager
-    async def _queued(self, path: Path | str, deadline: float, timeout: float) -> AsyncIterator[None]:
-        """Held by one task of this loop, first come, first served."""
-        turn = queue_of(path)
+    async def _through_gate(self, turn: asyncio.Lock | None, deadline: float, timeout: float) -> int:
+        """The lock's file, open and locked; alone, with `turn` acquired, or with the others."""
+        at_gate = queue_of(self._gate)
+        await self._acquire(at_gate, deadline, timeout)
+        try:
+            gate = await self._locked(self._gate, exclusive=True, deadline=deadline, timeout=timeout)
+            try:
+                if turn is not None:
+                    await self._acquire(turn, deadline, timeout)
+                try:
+                    return await self._locked(self._path, exclusive=bool(turn), deadline=deadline, timeout=timeout)
+                except BaseException:
+                    if turn is not None:
+                        turn.release()
+                    raise
+            finally:
+                os.close(gate)
+        finally:
+            at_gate.release()
+
+    async def _acquire(self, turn: asyncio.Lock, deadline: float, timeout: float) -> None:
+        """Stands in a queue of this loop's tasks until it is our turn."""
+        if not turn.locked():
+            await turn.acquire()
+            return
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await turn.acquire()
         except TimeoutError:
             raise self._busy(timeout) from None
-        try:
-            yield
-        finally:
-            turn.release()
 
-    async def _acquire(self, path: Path, *, exclusive: bool, deadline: float, timeout: float) -> _Held:
+    async def _locked(self, path: Path, *, exclusive: bool, deadline: float, timeout: float) -> int:
         pause = _FIRST_PAUSE_S
-        while (held := _Held.attempt(path, exclusive=exclusive)) is None:
+        while (held := _attempt(path, exclusive=exclusive)) is None:
             if time.monotonic() >= deadline:
                 raise self._busy(timeout)
             await asyncio.sleep(pause)
@@ -90,33 +103,17 @@ class FileLock:
         )
 
 
-class _Held:
-    """One open file with a lock on it."""
+def _attempt(path: Path, *, exclusive: bool) -> int | None:
+    """A descriptor of the file with a lock on it, or None while somebody else's lock is in the way."""
+    import portalocker
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    @classmethod
-    def attempt(cls, path: Path, *, exclusive: bool) -> _Held | None:
-        import portalocker
-
-        flags = portalocker.LockFlags.NON_BLOCKING | (
-            portalocker.LockFlags.EXCLUSIVE if exclusive else portalocker.LockFlags.SHARED
-        )
-        file = path.open("ab")
-        try:
-            portalocker.lock(file, flags)
-        except portalocker.exceptions.LockException:
-            file.close()
+    kind = portalocker.LockFlags.EXCLUSIVE if exclusive else portalocker.LockFlags.SHARED
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        portalocker.lock(file, portalocker.LockFlags.NON_BLOCKING | kind)
+    except BaseException as error:
+        os.close(file)
+        if isinstance(error, portalocker.exceptions.LockException):
             return None
-        except BaseException:
-            file.close()
-            raise
-        return cls(file)
-
-    def mark(self) -> None:
-        """Leaves on the file when it was last held: from that `gitmachine.leases` tells for how long nobody did."""
-        os.utime(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()  # which lets go of the lock
+        raise
+    return file

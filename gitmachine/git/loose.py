@@ -18,6 +18,8 @@ from pathlib import Path
 _FLUSHES_AT_ONCE = 8
 _LEVEL = 1
 
+_TEMPORARY = "tmp_obj_"
+"""git's own prefix, so that its housekeeping removes what a killed process left."""
 _NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 
 MAX_BLOB_BYTES = 16 * 1024 * 1024
@@ -26,7 +28,7 @@ MAX_BLOB_BYTES = 16 * 1024 * 1024
 
 def object_name(kind: str, content: bytes) -> str:
     """The name of an object, 40 hex digits."""
-    return hashlib.sha1(_framed(kind, content), usedforsecurity=False).hexdigest()
+    return _name(_framed(kind, content))
 
 
 def tree_content(entries: Sequence[tuple[str, str, str]]) -> bytes:
@@ -62,55 +64,73 @@ def write(objects: Path, contents: Sequence[tuple[str, bytes]], *, durable: bool
     With `durable` they are on disk on return; without it a power cut, but no killed process, can undo it. Objects
     that are there as files already are left as they are. Blocks. Raises OSError.
     """
-    names = [object_name(kind, content) for kind, content in contents]
-    written: list[tuple[Path, Path]] = []
+    framed = [_framed(kind, content) for kind, content in contents]
+    names = [_name(frame) for frame in framed]
+    root = os.fspath(objects)
+    written: list[tuple[str, str]] = []
     try:
-        for name, (kind, content) in zip(names, contents, strict=True):
-            target = objects / name[:2] / name[2:]
-            if not target.exists():
-                written.append((_write_one(target, _framed(kind, content)), target))
+        for name, frame in zip(names, framed, strict=True):
+            target = _file(root, name)
+            if not os.path.exists(target):
+                written.append((_write_one(target, frame), target))
         if durable:
             _flush([temporary for temporary, _ in written])
         for temporary, target in written:
-            temporary.replace(target)
+            os.replace(temporary, target)
         if durable:
-            _flush(sorted({target.parent for _, target in written}))
+            _flush(sorted({os.path.dirname(target) for _, target in written}))
     except BaseException:
         for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
         raise
     return names
 
 
 def flush(objects: Path, names: Sequence[str]) -> None:
     """Makes objects durable that were written without. One that has been packed meanwhile is passed over. Blocks."""
-    paths = [path for name in names if (path := objects / name[:2] / name[2:]).exists()]
-    _flush([*paths, *sorted({path.parent for path in paths})])
+    paths = [path for name in names if os.path.exists(path := _file(os.fspath(objects), name))]
+    _flush([*paths, *sorted({os.path.dirname(path) for path in paths})])
 
 
 def _framed(kind: str, content: bytes) -> bytes:
     return f"{kind} {len(content)}\0".encode() + content
 
 
-def _write_one(target: Path, framed: bytes) -> Path:
-    # git's own prefix, so that its housekeeping removes what a killed process left.
-    temporary = target.parent / f"tmp_obj_{secrets.token_hex(6)}"
+def _name(framed: bytes) -> str:
+    return hashlib.sha1(framed, usedforsecurity=False).hexdigest()
+
+
+def _file(objects: str, name: str) -> str:
+    return f"{objects}/{name[:2]}/{name[2:]}"
+
+
+def _write_one(target: str, framed: bytes) -> str:
+    directory = os.path.dirname(target)
+    temporary = f"{directory}/{_TEMPORARY}{secrets.token_hex(6)}"
     try:
         descriptor = os.open(temporary, _NEW, 0o444)
     except FileNotFoundError:
         with suppress(FileExistsError):
-            target.parent.mkdir()
+            os.mkdir(directory)
         descriptor = os.open(temporary, _NEW, 0o444)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(zlib.compress(framed, _LEVEL))
+        write_all(descriptor, zlib.compress(framed, _LEVEL))
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        os.unlink(temporary)
         raise
+    finally:
+        os.close(descriptor)
     return temporary
 
 
-def _flush(paths: Sequence[Path]) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of it. Blocks. Raises OSError."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _flush(paths: Sequence[str]) -> None:
     """Flushes that wait together share one commit of the file system's journal."""
     if len(paths) == 1:
         _flush_one(paths[0])
@@ -119,7 +139,7 @@ def _flush(paths: Sequence[Path]) -> None:
             list(pool.map(_flush_one, paths))
 
 
-def _flush_one(path: Path) -> None:
+def _flush_one(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

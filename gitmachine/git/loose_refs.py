@@ -4,26 +4,32 @@ The layout and the locking are git's own (gitrepository-layout(5), "refs"; api-l
 object's name, replaced by renaming `<ref>.lock`, which nobody else can make meanwhile. What is not that simple,
 deleting a ref or making room for another, is left to git.
 
+Each ref has two files by turns: the one that it was in before is the one that its next value is written into. A new
+file each time would cost more than all the rest, and a power cut could leave it empty; this one has an older value.
+
 A process that is killed leaves its lock, and git would wait for it in vain. So all of ours take turns by a lock that
 ends with its holders (`gitmachine.git.turns`): whoever has the turn and finds a `.lock` knows that its maker is dead.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from gitmachine.git.loose import write_all
 from gitmachine.git.parse import SHA
 from gitmachine.git.turns import turn_at_once
 
 _PACKED = "packed-refs"
 TURN = "gm-turn"
 """The file in a repository by which those who move its refs take turns."""
-_PREPARED = "gm-ref-"
+_PREPARED = "gm-refs"
+"""The directory of the files that the next values go into. Not below `refs`, where git would take them for refs."""
+_SIZE = 41
 _LOCK = ".lock"
 _STRANGERS_LIMIT_S = 2.0
 """A git that a person runs in the vault holds the lock of a ref for milliseconds."""
@@ -68,82 +74,115 @@ def move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool
     `durable` means on disk on return. A process that is killed in the middle has moved the first ones. Raises
     BlockingIOError when it is another's turn, OSError when the disk is full or cannot be written.
     """
-    if not all((repository / "objects" / sha[:2] / sha[2:]).exists() for sha in updates.values()):
+    if not all(os.path.exists(f"{repository}/objects/{sha[:2]}/{sha[2:]}") for sha in updates.values()):
         return False  # packed, borrowed or not there at all: git knows
     with turn_at_once(repository / TURN):
-        return _move(repository, updates, durable=durable)
+        return _move(os.fspath(repository), updates, durable=durable)
 
 
 def clear(repository: Path, names: Iterable[str]) -> None:
     """Removes what killed processes left in the way of moving or deleting these refs. Expects the turn. Blocks."""
-    _clear(repository / name for name in names)
+    _clear(f"{repository}/{name}" for name in names)
     # Deleting rewrites packed-refs, through a file that git does not expect to be there.
-    _clear([repository / _PACKED])
+    _clear([f"{repository}/{_PACKED}"])
     (repository / f"{_PACKED}.new").unlink(missing_ok=True)
 
 
-def _clear(files: Iterable[Path]) -> None:
+def _clear(files: Iterable[str]) -> None:
     for file in files:
-        lock = _lock_of(file)
-        while _may_be_held(lock):
+        lock = f"{file}{_LOCK}"
+        while (found := _found(lock)) is not None:
+            if not _may_be_held(found):
+                _remove(lock)
+                break
             time.sleep(_PAUSE_S)
-        with suppress(NotADirectoryError):
-            lock.unlink(missing_ok=True)
 
 
-def _may_be_held(lock: Path) -> bool:
-    """Ours is a second name of a file of ours, and with the turn held nobody's. Another may be a person's git's."""
+def _found(lock: str) -> os.stat_result | None:
     try:
-        found = lock.stat()
+        return os.stat(lock)
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    return found.st_nlink == 1 and abs(time.time() - found.st_mtime) < _STRANGERS_LIMIT_S
+        return None
 
 
-def _lock_of(ref: Path) -> Path:
-    return ref.with_name(f"{ref.name}.lock")
+def _may_be_held(lock: os.stat_result) -> bool:
+    """Ours is a second name of a file of ours, and with the turn held nobody's. Another may be a person's git's."""
+    return lock.st_nlink == 1 and abs(time.time() - lock.st_mtime) < _STRANGERS_LIMIT_S
 
 
-def _move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool:
-    _clear(repository / name for name in updates)
-    written: list[Path] = []
-    locks: list[tuple[Path, Path]] = []
+def _move(repository: str, updates: Mapping[str, str], *, durable: bool) -> bool:
+    _clear(f"{repository}/{name}" for name in updates)
+    locked: list[tuple[str, str]] = []
     try:
         for name, sha in updates.items():
-            target = repository / name
-            lock = _lock_of(target)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            written.append(_written(repository, sha, durable=durable))
-            os.link(written[-1], lock)
-            locks.append((lock, target))
-        if any(target.is_dir() for _, target in locks):
+            prepared = _prepared(repository, name, sha, durable=durable)
+            _link(prepared, f"{repository}/{name}{_LOCK}")
+            locked.append((prepared, f"{repository}/{name}"))
+        if any(os.path.isdir(target) for _, target in locked):
             return False
-        while locks:
-            lock, target = locks[0]
-            lock.replace(target)
-            locks.pop(0)
+        while locked:
+            _replace(*locked[0])
+            locked.pop(0)
         return True
     except (FileExistsError, NotADirectoryError):
         return False  # somebody holds a lock, or a ref stands where a directory is wanted
     finally:
-        for path in (*(lock for lock, _ in locks), *written):
-            path.unlink(missing_ok=True)
+        for _, target in locked:
+            _remove(f"{target}{_LOCK}")
 
 
-def _written(repository: Path, sha: str, *, durable: bool) -> Path:
-    """A file with an object's name, outside of `refs`, where git would take it for a ref."""
-    path = repository / f"{_PREPARED}{secrets.token_hex(6)}"
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+def _prepared(repository: str, name: str, sha: str, *, durable: bool) -> str:
+    """The file of a ref's next value, written."""
+    path = f"{repository}/{_PREPARED}/{hashlib.sha1(os.fsencode(name), usedforsecurity=False).hexdigest()}"
+    descriptor = _opened(path)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{sha}\n")
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        write_all(descriptor, f"{sha}\n".encode())
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return path
+
+
+def _opened(path: str) -> int:
+    """The file at `path`, if it is whole and no ref's; else a new one."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    else:
+        found = os.fstat(descriptor)
+        if found.st_nlink == 1 and found.st_size == _SIZE:
+            return descriptor
+        os.close(descriptor)
+        os.unlink(path)
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+
+def _replace(prepared: str, target: str) -> None:
+    """Makes the prepared file, which the lock is a name of, the ref, and the file of the ref the prepared one."""
+    kept = f"{prepared}.old"
+    _remove(kept)
+    with suppress(FileNotFoundError):
+        os.link(target, kept)
+    os.replace(f"{target}{_LOCK}", target)
+    try:
+        os.replace(kept, prepared)
+    except FileNotFoundError:  # the ref is new
+        _remove(prepared)
+
+
+def _link(file: str, lock: str) -> None:
+    try:
+        os.link(file, lock)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(lock), exist_ok=True)
+        os.link(file, lock)
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _packed(repository: Path, prefix: str) -> dict[str, str]:

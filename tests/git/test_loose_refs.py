@@ -6,9 +6,12 @@ import asyncio
 import fcntl
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,12 @@ def seen_by_git(vault: Vault) -> dict[str, str]:
 
 async def _head(vault: Vault) -> str:
     return (await vault.refs("refs/heads/"))["refs/heads/main"]
+
+
+async def _commits(vault: Vault, count: int) -> list[str]:
+    base = await _head(vault)
+    tree, when = await vault.tree_of(base), datetime(2026, 1, 1, tzinfo=UTC)
+    return [(await vault.write_commit(tree, [base], GitIdentity(), str(number), when)).sha for number in range(count)]
 
 
 async def test_git_sees_what_was_moved_and_what_git_moved_is_seen(vault: Vault) -> None:
@@ -76,11 +85,7 @@ async def test_the_lock_of_a_git_that_a_person_runs_is_waited_for(vault: Vault) 
 
 
 async def test_movers_at_once_leave_one_of_their_values(vault: Vault) -> None:
-    base = await _head(vault)
-    tree = await vault.tree_of(base)
-    when = datetime(2026, 1, 1, tzinfo=UTC)
-    made = [await vault.write_commit(tree, [base], GitIdentity(), text, when) for text in ("one", "two")]
-    sha, tree = made[0].sha, made[1].sha
+    sha, tree = await _commits(vault, 2)
     await asyncio.gather(*(vault.update_refs({f"{PREFIX}tip": value}) for value in [sha, tree] * 10))
     assert (await vault.refs(PREFIX))[f"{PREFIX}tip"] in (sha, tree)
     assert not list(vault.store.rglob("*.lock"))
@@ -90,11 +95,59 @@ async def test_the_lock_that_a_killed_mover_left_is_in_nobodys_way(vault: Vault)
     sha = await _head(vault)
     await vault.update_refs({f"{PREFIX}tip": sha})
     lock = vault.store / f"{PREFIX}tip.lock"
-    prepared = vault.store / "gm-ref-0123"
+    prepared = vault.store / "left-by-the-killed"
     prepared.write_text(f"{sha}\n")
     os.link(prepared, lock)
     await vault.update_refs({f"{PREFIX}tip": await vault.tree_of(sha)})
     assert not lock.exists()
+
+
+class Kill:
+    """Lets so many calls to the file system through; from then on each one fails, as none comes from the dead."""
+
+    class Dead(BaseException):
+        pass
+
+    def __init__(self, patch: pytest.MonkeyPatch, calls: int) -> None:
+        self.left = calls
+        for name in ("open", "write", "link", "replace", "unlink", "stat", "fstat"):
+            patch.setattr(os, name, partial(self._counted, getattr(os, name)))
+
+    def _counted(self, call: Callable[..., Any], *arguments: object, **keywords: object) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise self.Dead
+        return call(*arguments, **keywords)
+
+
+async def test_a_mover_that_was_killed_at_any_step_leaves_refs_that_move_on(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shas = await _commits(vault, 3)
+    values = [{f"{PREFIX}tip": sha, f"{PREFIX}files": sha} for sha in shas]
+    for step in range(100):
+        loose_refs.move(vault.store, values[0], durable=False)
+        with monkeypatch.context() as patch, suppress(Kill.Dead):
+            kill = Kill(patch, step)
+            loose_refs.move(vault.store, values[1], durable=False)
+        assert set(loose_refs.read(vault.store, PREFIX).values()) <= {*shas[:2]}
+        assert loose_refs.move(vault.store, values[2], durable=False)
+        assert seen_by_git(vault) == values[2]
+        if kill.left >= 0:
+            break
+    assert 10 < step < 99
+    assert not list(vault.store.rglob("*.lock"))
+
+
+async def test_a_ref_that_moves_often_keeps_two_files(vault: Vault) -> None:
+    shas = await _commits(vault, 6)
+    ref = vault.store / f"{PREFIX}tip"
+    files = set()
+    for sha in shas:
+        assert loose_refs.move(vault.store, {f"{PREFIX}tip": sha}, durable=True)
+        files.add(ref.stat().st_ino)
+        assert ref.stat().st_nlink == 1
+    assert len(files) == 2
 
 
 async def test_the_locks_that_a_killed_git_left_are_no_refs_and_in_nobodys_way(vault: Vault) -> None:
