@@ -62,6 +62,13 @@ class Observer(Place, Protocol):
     git_objects_in_machine: str | None
     """`git_dir`/objects as the machine sees it, read-only."""
 
+    async def marks(self, directory: str, names: Sequence[str]) -> bytes:
+        """Bytes that are the same again only if nothing of these files and directories, with all below, has changed.
+
+        Empty when that cannot be told: something has changed in the last moment, leads elsewhere or is too much.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -10,7 +10,7 @@ import binascii
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gitmachine.errors import CaptureFailed, GitError, MergeBlocked
 from gitmachine.git import loose, text
@@ -36,6 +36,9 @@ _HISTORY_LIMIT_S = 10.0
 """A configuration that includes a pipe hangs every git command; then the files are captured without history."""
 _HISTORY_HUNG_LIMIT_S = 1.0
 """For a repository that hung the last time: who paid once need not pay again at each command."""
+
+_HISTORY_FILES = ("HEAD", "config", "commondir", "packed-refs", "refs", "reftable", "logs/refs/stash", "info")
+"""In .git, what the answer of scripts/history.sh depends on (gitrepository-layout(5))."""
 
 _NESTING_LIMIT = 64
 
@@ -94,6 +97,8 @@ class History:
     """Paths that a sparse checkout leaves out of the working tree."""
     unreadable: str | None = None
     """Why nothing could be read, when nothing could."""
+    in_place: bool = True
+    """All of it is told by the files of _HISTORY_FILES."""
 
 
 class Checkout:
@@ -106,6 +111,7 @@ class Checkout:
         self._history_limit = _HISTORY_LIMIT_S
         self._marked = ("", "")
         self._begun = ""
+        self._history = (b"", History())
 
     @property
     def machine(self) -> Machine:
@@ -231,10 +237,22 @@ class Checkout:
     async def history(self, known: str, bases: Sequence[str]) -> History:
         """Branches and stashes, with a pack of what the host lacks. `bases` are commits that the host has.
 
-        A repository that cannot be read is an answer, not an error: the files are captured without it.
+        A repository that cannot be read is an answer, not an error: the files are captured without it. Where nothing
+        has changed since `known` was the answer, git is not asked.
         """
+        marks = await self._history_marks()
+        seen, last = self._history
+        if marks and marks == seen and known == last.state:
+            return last
         step = self.history_step(known, bases)
-        return await self.history_of(step, await self._machine.execute(step.command, step.options))
+        history = await self.history_of(step, await self._machine.execute(step.command, step.options))
+        sure = marks if history.in_place and history.unreadable is None else b""
+        self._history = (sure, replace(history, pack=None))
+        return history
+
+    async def _history_marks(self) -> bytes:
+        observer = await self._machine.observer(self.path)
+        return await observer.marks(f"{observer.work_tree}/.git", _HISTORY_FILES) if observer else b""
 
     def history_step(self, known: str, bases: Sequence[str]) -> Step:
         """The same as a step; `history_of` reads its result."""
@@ -267,6 +285,7 @@ class Checkout:
             state="\n".join(line for line in result.stdout.splitlines() if line.startswith(("head ", "ref "))),
             pack=answer.pack(place),
             sparse=tuple(text.skip_worktree_paths(answer.decoded("sparse"))),
+            in_place=not answer.has("sparse") and not answer.has("elsewhere"),
         )
 
     async def apply_commit(

@@ -15,7 +15,7 @@ import pytest
 
 from gitmachine import GitMachine, settings
 from tests.session.conftest import Opener, out, said
-from tests.support.git_server import git_bytes
+from tests.support.git_server import git, git_bytes
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,40 @@ async def test_nothing_of_it_is_lost(session: Opener, name: str) -> None:
         assert subject in _history(gm), subject
     assert ("capture_incomplete" in await said(gm)) is scenario.told
     await gm.stop()
+
+
+REF_CHANGES = {
+    "a branch": "git branch new HEAD~1",
+    "a branch that moves without a new file": "printf %s $(git rev-parse HEAD~1) | dd of=.git/refs/heads/old conv=notrunc",
+    "an older repository put back with its times": "rm -r .git; cp -a ~/before .git",
+    "another branch checked out": "git checkout -q old",
+    "a stash": "echo y >> README.md; git stash -q",
+    "a branch among the packed ones": "git branch new HEAD~1; git pack-refs --all",
+    "a branch that is gone": "git branch -D old",
+}
+
+
+@pytest.mark.parametrize("change", REF_CHANGES.values(), ids=REF_CHANGES.keys())
+async def test_a_change_of_history_is_seen_also_when_nothing_had_changed_for_a_while(
+    session: Opener, change: str
+) -> None:
+    gm = await session()
+    await gm.run("cp -a .git ~/before; git commit -q --allow-empty -m one; git branch old; sleep 0.05")
+    for _ in range(3):
+        await gm.run("true")
+    await gm.run(f"{change}; sleep 0.05")
+    ours = await out(
+        gm, "git for-each-ref --format='%(refname) %(objectname)' refs/heads refs/stash; git rev-parse HEAD"
+    )
+    prefix = f"refs/gitmachine/sessions/{gm.record.id}/"
+    listed = git("for-each-ref", "--format=%(refname) %(objectname)", prefix, cwd=_vault(gm)).splitlines()
+    theirs = dict(line.removeprefix(prefix).split() for line in listed)
+    *refs, head = ours.splitlines()
+    wanted = {
+        name.removeprefix("refs/").replace("stash", "stash/0"): sha for name, sha in (ref.split() for ref in refs)
+    }
+    assert {name: sha for name, sha in theirs.items() if name.startswith(("heads/", "stash/"))} == wanted
+    assert theirs["head"] == head
 
 
 async def test_a_file_that_cannot_be_read_is_kept_where_the_provider_can_and_else_reported(session: Opener) -> None:

@@ -1,6 +1,7 @@
 # Tells what the repository at $GM_REPO has in branches and stashes, and packs what the host does not have.
 # $GM_KNOWN is the answer the host had last time; $GM_BASES are commits that the host has, a line each.
-# Answers: "head SHA REF" (either may be -), "ref SHA NAME" …, then "same", or "pack BASE64" or "packfile PATH".
+# Answers: "head SHA REF" (either may be -), "ref SHA NAME" …, then "same", or "pack BASE64" or "packfile PATH"; before
+# that "sparse BASE64" where files are left out, and "elsewhere" where the refs are another repository's.
 set -u
 umask 077
 unset GIT_DIR GIT_WORK_TREE
@@ -23,7 +24,18 @@ read -r head < "$GIT_DIR/HEAD" || [ -n "$head" ] || { echo ".git/HEAD cannot be 
 case $head in
     "ref: "*)
         ref=${head#ref: }
-        sha=$(printf '%s\n' "$refs" | awk -v ref="$ref" '$3 == ref { print $2 }')
+        sha=
+        case "$refs
+" in
+            *" $ref
+"*)
+                sha="$refs
+"
+                sha=${sha%%" $ref
+"*}
+                sha=${sha##*"ref "}
+                ;;
+        esac
         ;;
     *)
         ref=-
@@ -33,6 +45,7 @@ esac
 state="head ${sha:--} $ref
 $refs"
 printf '%s\n' "$state"
+[ -e "$GIT_DIR/commondir" ] && echo elsewhere
 if [ -f "$GIT_DIR/info/sparse-checkout" ] && [ "$(git config --bool core.sparseCheckout)" = true ]; then
     printf 'sparse '
     git ls-files -t -z | base64 -w 0

@@ -4,8 +4,8 @@
 # Answers, a line each: "tree SHA", then "nested BASE64" when there are repositories inside the repository (the
 # raw difference to what the host has), else "pack BASE64" or "packfile PATH"; "trouble BASE64" for what git said.
 #
-# gm.index says what the index is known to hold: the name of a tree, or a mark of the host's; nothing while it is
-# being changed. $GM_MARK is what the host has seen there when $GM_HAVE was in it. Then, and when no more than
+# gm.index says what the index is known to hold: the name of a tree, or a mark of the host's; while that is being
+# changed, "?" is in front of it. $GM_MARK is what the host has seen there when $GM_HAVE was in it. Then, and when no more than
 # $GM_FEW files have changed, the answer is "few", an "entry MODE SHA 0 PATH" or "gone PATH" each and "blobs
 # BASE64", the new objects' files one behind another; the host makes the tree, and $GM_NEXT is the mark for it.
 set -u
@@ -37,8 +37,11 @@ forget_copies() {
 # whose record was lost in a crash would otherwise be missed for ever.
 add() {
     before=
-    [ -f "$GIT_DIR/gm.index" ] && read -r before < "$GIT_DIR/gm.index"
-    : > "$GIT_DIR/gm.index"
+    if [ -f "$GIT_DIR/gm.index" ]; then
+        read -r before < "$GIT_DIR/gm.index"
+        printf '?' 1<> "$GIT_DIR/gm.index"
+    fi
+    case $before in '?'*) before= ;; esac
     [ -e "$GIT_DIR/index.lock" ] && rm -f "$GIT_DIR/index.lock"
     if added=$(git add -A -v --ignore-errors . 2> "$GIT_DIR/gm.trouble"); then return; fi
     # The index of an earlier, interrupted capture may be broken; it is only a cache.
@@ -49,6 +52,11 @@ add() {
         git add -A --ignore-errors . 2> "$GIT_DIR/gm.trouble" && return
     fi
     only_unreadable
+}
+
+# In place where it is as long as what was there: cutting a file off costs more than all the rest here.
+note() {
+    if [ "${#before}" = "${#1}" ]; then echo "$1" 1<> "$GIT_DIR/gm.index"; else echo "$1" > "$GIT_DIR/gm.index"; fi
 }
 
 # A file that cannot be read is left out and named. What a full disk keeps out would be lost without a word, for
@@ -73,9 +81,9 @@ write_tree() {
     if [ -z "$added" ]; then
         case $before in
             '') ;;
-            "$GM_MARK") tree=$GM_HAVE && echo "$before" > "$GIT_DIR/gm.index" && return ;;
+            "$GM_MARK") tree=$GM_HAVE && note "$before" && return ;;
             *[!0-9a-f]*) ;;
-            *) tree=$before && echo "$before" > "$GIT_DIR/gm.index" && return ;;
+            *) tree=$before && note "$before" && return ;;
         esac
     fi
     if ! tree=$(git write-tree 2> /dev/null); then
@@ -83,12 +91,12 @@ write_tree() {
         add
         tree=$(git write-tree) || exit 70
     fi
-    echo "$tree" > "$GIT_DIR/gm.index"
+    note "$tree"
 }
 
 # Fails, with nothing said, when the host could not make the tree by itself.
 answer_few() {
-    [ -n "$GM_FEW" ] && [ -n "$added" ] && [ "$before" = "$GM_MARK" ] && [ ! -s "$GIT_DIR/gm.trouble" ] || return 1
+    [ "$before" = "$GM_MARK" ] && [ ! -s "$GIT_DIR/gm.trouble" ] || return 1
     [ "${#added}" -le 8000 ] || return 1
     set -f
     IFS='
@@ -128,7 +136,7 @@ answer_few() {
         head -q -c "$GM_BLOB_BYTES" $files | base64 -w 0
         echo
     fi
-    echo "$GM_NEXT" > "$GIT_DIR/gm.index"
+    note "$GM_NEXT"
 }
 
 answer_pack() {
@@ -166,7 +174,7 @@ case "$GM_STEP" in
         [ -f "$GIT_DIR/config" ] || prepare
         [ -f "$GIT_DIR/gm.fresh" ] && trap forget_copies EXIT
         add
-        (answer_few) && exit 0
+        if [ -n "$GM_FEW" ] && [ -n "$added" ] && (answer_few); then exit 0; fi
         write_tree
         echo "tree $tree"
         answer_trouble

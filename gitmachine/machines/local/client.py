@@ -84,21 +84,41 @@ async def connect(address: Address) -> socket.socket:
 
 async def ask(connection: socket.socket, fields: Sequence[bytes], expected: bytes) -> int:
     """Sends a request without descriptors and gives the value of the one frame it is answered with."""
-    loop = asyncio.get_running_loop()
+    value, _ = await _asked(connection, fields, expected)
+    return value
+
+
+async def ask_for_bytes(connection: socket.socket, fields: Sequence[bytes], expected: bytes) -> bytes:
+    """The same, with as many bytes behind the frame as its value says."""
+    _, data = await _asked(connection, fields, expected, follows=True)
+    return data
+
+
+async def _asked(
+    connection: socket.socket, fields: Sequence[bytes], expected: bytes, *, follows: bool = False
+) -> tuple[int, bytes]:
     try:
         async with asyncio.timeout(_REPLY_LIMIT_S):
-            await loop.sock_sendall(connection, encode(fields))
-            frame = b""
-            while len(frame) < _FRAME_BYTES:
-                data = await loop.sock_recv(connection, _FRAME_BYTES - len(frame))
-                if not data:
-                    raise MachineLost("the machine's agent hung up; the machine has ended")
-                frame += data
+            await asyncio.get_running_loop().sock_sendall(connection, encode(fields))
+            frame = await _exactly(connection, _FRAME_BYTES)
+            if frame[:1] != expected:
+                raise MachineError(f"the machine's agent answered {frame!r} to {fields[0]!r}; stop() the machine")
+            value = int.from_bytes(frame[1:], "big")
+            if follows and value > MAX_FIELD_BYTES:
+                raise MachineError(f"the machine's agent announced {value} bytes for {fields[0]!r}; stop() the machine")
+            return value, await _exactly(connection, value) if follows else b""
     except (ConnectionError, TimeoutError) as error:
         raise MachineLost(f"the machine's agent does not answer: {error or 'no reply in time'}") from error
-    if frame[:1] != expected:
-        raise MachineError(f"the machine's agent answered {frame!r} to {fields[0]!r}; stop() the machine")
-    return int.from_bytes(frame[1:], "big")
+
+
+async def _exactly(connection: socket.socket, count: int) -> bytes:
+    loop, received = asyncio.get_running_loop(), bytearray()
+    while len(received) < count:
+        data = await loop.sock_recv(connection, count - len(received))
+        if not data:
+            raise MachineLost("the machine's agent hung up; the machine has ended")
+        received += data
+    return bytes(received)
 
 
 async def ask_for_descriptor(connection: socket.socket, fields: Sequence[bytes], expected: bytes) -> int:

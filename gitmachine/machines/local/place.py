@@ -19,6 +19,7 @@ from gitmachine.machines.local.client import (
     Job,
     RefusedError,
     ask,
+    ask_for_bytes,
     connect,
 )
 from gitmachine.types import ExecuteOptions, ExecutionResult
@@ -141,6 +142,14 @@ class SandboxPlace(AgentPlace):
     async def ping(self) -> None:
         """Returns when the agent answers."""
         await self.tell([b"ping"], b"P")
+
+    async def marks(self, directory: str, names: Sequence[str]) -> bytes:
+        """See `gitmachine.machine.Observer`."""
+        connection = await self.connect()
+        try:
+            return await ask_for_bytes(connection, [b"marks", *map(os.fsencode, (directory, *names))], b"M")
+        finally:
+            connection.close()
 
     async def tell(self, fields: Sequence[bytes], expected: bytes) -> None:
         """Has the agent do what has no output. Raises MachineError."""

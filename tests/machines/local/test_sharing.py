@@ -123,6 +123,45 @@ async def test_an_observer_has_no_network_and_no_rights_beyond_reading(machine: 
     assert said.exit_code != 0
 
 
+SETTLED = "sleep 0.05"  # longer than a tick of the clock that the kernel stamps files with
+
+CHANGES = {
+    "a file's content": "echo y > repo/a/file",
+    "its content, its size and times kept": "cp -p repo/a/file t; echo z > repo/a/file; touch -r t repo/a/file",
+    "its mode": "chmod 600 repo/a/file",
+    "a new file": "touch repo/a/new",
+    "a new file deep below": "touch repo/a/b/c/new",
+    "a file that is gone": "rm repo/a/file",
+    "a file that takes another's place": "echo x > other; touch -r repo/a/file other; mv other repo/a/file",
+    "a directory that takes another's place": "cp -a repo/a copy; rm -r repo/a; mv copy repo/a",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+async def test_marks_are_the_same_only_while_nothing_has_changed(machine: LocalMachine, change: str) -> None:
+    await machine.execute(f"mkdir -p repo/a/b/c; echo x > repo/a/file; echo x > repo/file; {SETTLED}")
+    observer = await machine.observer("/home/user/repo")
+    assert observer is not None
+    before = await observer.marks("/w/repo", ["a", "file", "missing"])
+    assert before
+    assert await observer.marks("/w/repo", ["a", "file", "missing"]) == before
+    await machine.execute(f"{change}; {SETTLED}")
+    assert await observer.marks("/w/repo", ["a", "file", "missing"]) not in (before, b"")
+
+
+async def test_marks_promise_nothing_of_what_leads_elsewhere_or_is_too_much_or_new(machine: LocalMachine) -> None:
+    observer = await machine.observer("/home/user/repo")
+    assert observer is not None
+    await machine.execute(
+        f"mkdir repo; cd repo; ln -s /etc link; mkfifo pipe; mkdir many; touch many/{{1..2000}}; {SETTLED}"
+    )
+    for name in ("link", "pipe", "many"):
+        assert await observer.marks("/w/repo", [name]) == b""
+    await machine.execute("touch repo/now")
+    assert await observer.marks("/w/repo", ["now"]) == b""
+    assert await observer.marks("/w/repo", ["missing"]) == b""
+
+
 async def test_an_observer_goes_on_while_the_machine_is_paused(machine: LocalMachine) -> None:
     await machine.execute("mkdir repo; echo x > repo/file")
     await machine.pause()
