@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _FLUSHES_AT_ONCE = 8
+_SLOW_FLUSH_S = 0.001
+"""To start threads and wait for them takes longer than a few flushes of this length."""
 _LEVEL = 1
 
 _TEMPORARY = "tmp_obj_"
@@ -131,12 +134,14 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def _flush(paths: Sequence[str]) -> None:
-    """Flushes that wait together share one commit of the file system's journal."""
-    if len(paths) == 1:
-        _flush_one(paths[0])
-    elif paths:
-        with ThreadPoolExecutor(min(_FLUSHES_AT_ONCE, len(paths))) as pool:
-            list(pool.map(_flush_one, paths))
+    """One after another where that is quick; on a disk that takes its time, flushes that wait together share it."""
+    for number, path in enumerate(paths, 1):
+        began = time.monotonic()
+        _flush_one(path)
+        if time.monotonic() - began > _SLOW_FLUSH_S and number < len(paths):
+            with ThreadPoolExecutor(min(_FLUSHES_AT_ONCE, len(paths) - number)) as pool:
+                list(pool.map(_flush_one, paths[number:]))
+            return
 
 
 def _flush_one(path: str) -> None:
