@@ -198,7 +198,7 @@ class Vault(ObjectStore):
     async def refs(self, prefix: str) -> dict[str, str]:
         """Object by full name of the refs below a prefix: sessions' ones, or the remote's as last fetched."""
         if prefix.startswith(SESSION_REFS) and prefix.endswith("/"):
-            return loose_refs.read(self.store, prefix)  # in less time than it takes to ask a thread for it
+            return await asyncio.to_thread(loose_refs.read, self.store, prefix)
         repository = self.store if prefix.startswith("refs/gitmachine/") else self.upstream
         found = await self._refs(repository, prefix.rstrip("/"))
         return {name: sha for name, sha in found.items() if name.startswith(prefix)}

@@ -56,7 +56,7 @@ MARKS_BYTES = 64 * 1024  # fits in the socket's buffer
 MARKS_REST_NS = 20_000_000  # two changes may bear one time: the kernel's clock ticks every 1 to 10 ms
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
-RECOUNT_S, RECOUNT_SHARE = 5.0, 100  # at most a hundredth of the time
+RECOUNT_S, RECOUNT_SHARE, RECOUNT_LIMIT_S = 5.0, 100, 20.0  # a hundredth of the time, but a busy host is no excuse
 EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
 ENGINES_MARKS = ("/.dockerenv", "/run/.containerenv")
 CHUNK_BYTES = 256 * 1024
@@ -536,7 +536,8 @@ class Disk:
         os.close(reader)
         self.counting = False
         now = time.monotonic()
-        self.recount_at = now + max(RECOUNT_S, RECOUNT_SHARE * (now - self.count_began))
+        pause = RECOUNT_SHARE * (now - self.count_began)
+        self.recount_at = now + min(RECOUNT_LIMIT_S, max(RECOUNT_S, pause))
         used = int(text or b"0")
         self.step = max(DISK_STEP_BYTES, (self.limit - used) // 4)
         settling, self.settling = self.settling, False
