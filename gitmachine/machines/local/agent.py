@@ -56,7 +56,7 @@ MARKS_BYTES = 64 * 1024  # fits in the socket's buffer
 MARKS_REST_NS = 20_000_000  # two changes may bear one time: the kernel's clock ticks every 1 to 10 ms
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
-RECOUNT_S, RECOUNT_SHARE, RECOUNT_LIMIT_S = 5.0, 100, 20.0  # a hundredth of the time, but a busy host is no excuse
+RECOUNT_S, RECOUNT_SHARE = 5.0, 100  # at most a hundredth of the time
 EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
 ENGINES_MARKS = ("/.dockerenv", "/run/.containerenv")
 CHUNK_BYTES = 256 * 1024
@@ -481,6 +481,9 @@ class Disk:
     left is the directory itself counted, by a process of its own; and now and then without that, since others may free
     as much as is written here. Where the system can be written, in a container, what was written there since the
     container was made counts, too.
+
+    Above the limit a command begins only once a count has ended that began after it came: what was freed before is then
+    no longer tolerated, and what it writes itself is not taken for what was there.
     """
 
     def __init__(self, path: str, limit: int, *, system: bool) -> None:
@@ -493,6 +496,8 @@ class Disk:
         self.began = self.mark = self.filled()
         self.due = 0.0
         self.counting = False
+        self.waiting: list[Callable[[], None]] = []  # commands for the next count
+        self.counted_for: list[Callable[[], None]] = []  # those of the present one
         self.count_began = time.monotonic()
         self.recount_at = self.count_began + RECOUNT_S
 
@@ -505,24 +510,39 @@ class Disk:
         self.mark = min(self.mark, filled)
         if self.counting:
             return
-        if self.settling or filled - self.mark >= self.step:
+        if self.settling or self.waiting or filled - self.mark >= self.step:
             self.count(filled)
         elif now >= self.recount_at:
             self.recount_at = now + RECOUNT_S
             if any(user_of(pid) == os.getuid() for pid, _ in other_processes()):
                 self.count(filled)
 
+    def admit(self, begin: Callable[[], None]) -> None:
+        """Lets a command begin, now or after a count. While the machine is quiet a count might be stopped itself."""
+        if quiet_holders or not (self.settling or self.tolerated):
+            begin()
+        else:
+            self.waiting.append(begin)
+            self.due = 0.0
+
+    def let_in(self) -> None:
+        begun, self.counted_for = self.counted_for, []
+        for begin in begun:
+            begin()
+
     def count(self, filled: int) -> None:
+        self.counted_for, self.waiting = self.waiting, []
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             pid = os.fork()
         except OSError:  # no room for a process: another time
             os.close(reader)
             os.close(writer)
+            self.let_in()
             return
         if pid == 0:
             try:
-                os.nice(19)
+                os.nice(0 if self.counted_for else 19)
                 os.write(writer, str(used_bytes(self.path, self.system_since, filled - self.began)).encode())
             finally:
                 os._exit(0)
@@ -536,17 +556,22 @@ class Disk:
         os.close(reader)
         self.counting = False
         now = time.monotonic()
-        pause = RECOUNT_SHARE * (now - self.count_began)
-        self.recount_at = now + min(RECOUNT_LIMIT_S, max(RECOUNT_S, pause))
-        used = int(text or b"0")
+        self.recount_at = now + max(RECOUNT_S, RECOUNT_SHARE * (now - self.count_began))
+        if text:  # else somebody has killed the process that counted
+            self.judge(int(text))
+        self.let_in()
+
+    def judge(self, used: int) -> None:
         self.step = max(DISK_STEP_BYTES, (self.limit - used) // 4)
         settling, self.settling = self.settling, False
         if used <= self.limit:
             self.tolerated = 0
-        elif settling:
+        elif settling or used <= self.tolerated:
             self.tolerated = used
-        elif used > self.tolerated:
-            self.settling = True
+        else:
+            self.settling, self.due = True, 0.0
+            # Those that wait have written nothing, but the next count is theirs, too.
+            self.waiting, self.counted_for = self.counted_for + self.waiting, []
             for job in jobs.values():
                 job.connection.send(b"X", EXCEEDED_DISK)
             signal_process(-1, 9)
@@ -684,7 +709,10 @@ class Connection:
             quiet_holders.add(self)
             self.send(b"Q", stop_others())
         elif operation in (b"exec", b"call") and len(self.descriptors) >= 4:
-            self.start(operation, fields)
+            if disk is None:
+                self.start(operation, fields)
+            else:
+                disk.admit(lambda: self.start(operation, fields))
         else:
             self.close()
 
@@ -697,6 +725,8 @@ class Connection:
             self.send(b"R", error.errno or errno.EIO)
 
     def start(self, operation: bytes, fields: list[bytes]) -> None:
+        if not self.open:  # it had to wait, and nobody waits for it any more
+            return
         given, self.descriptors = self.descriptors, []
         streams = [given[4] if len(given) > 4 else devnull, given[0], given[1]]
         job = Job(self, new_tag(), given[2:4])
@@ -713,6 +743,8 @@ class Connection:
         if pid:
             self.job = job
             jobs[pid] = job
+            if self.received:  # it is to be killed since before it began
+                job.kill()
         else:
             for fd in job.readers:
                 os.close(fd)

@@ -105,6 +105,24 @@ async def test_one_that_is_over_its_disk_may_tidy_up_but_not_write_on(bounded: L
     await goes_on(bounded)
 
 
+async def test_what_one_command_frees_the_next_may_not_fill_again(bounded: LocalMachine) -> None:
+    for _ in range(3):
+        assert (await bounded.execute("cat /dev/zero > big", BOUND)).exceeded == ("disk",)
+        await bounded.execute("rm big", BOUND)
+        again = await bounded.execute("head -c 60000000 /dev/zero > again; sleep 50", BOUND)
+        assert (again.exit_code, again.exceeded) == (137, ("disk",))
+        await bounded.execute("rm again", BOUND)
+    await goes_on(bounded)
+
+
+async def test_a_command_that_is_given_up_while_the_disk_is_counted_leaves_nothing(bounded: LocalMachine) -> None:
+    await bounded.execute("cat /dev/zero > big", BOUND)
+    given_up = await bounded.execute("sleep 4321", ExecuteOptions(timeout=0.001))
+    assert given_up.timed_out
+    assert (await bounded.execute("pgrep -f 'sleep 432[1]'", BOUND)).stdout == ""
+    await goes_on(bounded)
+
+
 async def test_a_lifetime_that_is_over_is_named(state_dir: Path) -> None:
     del state_dir
     machine = LocalMachine(limits=Limits(lifetime_s=0.5))
