@@ -94,11 +94,11 @@ def _put(file: int, data: bytes, offset: int) -> None:
 
 
 def _lines(file: int, after: int, count: int, last: tuple[int, int]) -> Iterator[bytes]:
-    """So many lines from the one behind number `after` on; there are as many."""
+    """So many lines from the one behind number `after` on; fewer in a file that somebody has taken lines out of."""
     offset, rest = _start_of(file, after + 1, last), b""
-    while count:
-        *lines, rest = (rest + os.pread(file, min(_READ_BYTES, last[1] - offset), offset)).split(b"\n")
-        offset = min(offset + _READ_BYTES, last[1])
+    while count and (block := os.pread(file, min(_READ_BYTES, last[1] - offset), offset)):
+        *lines, rest = (rest + block).split(b"\n")
+        offset += len(block)
         yield from lines[:count]
         count -= min(count, len(lines))
 
@@ -138,8 +138,7 @@ def _line_behind(file: int, offset: int, end: int) -> tuple[int, int] | None:
 def _counted(file: int, low: tuple[int, int], number: int) -> int:
     """The same by counting the ends of lines from a known one on."""
     left, offset = number - low[0], low[1]
-    while left:
-        block = os.pread(file, _BLOCK_BYTES, offset)
+    while left and (block := os.pread(file, _BLOCK_BYTES, offset)):
         lines = block.split(b"\n", left)
         left -= len(lines) - 1
         offset += len(block) - (len(lines[-1]) if left == 0 else 0)

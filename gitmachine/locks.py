@@ -63,24 +63,24 @@ class FileLock:
         try:
             gate = await self._locked(self._gate, exclusive=True, deadline=deadline, timeout=timeout)
             try:
-                if turn is not None:
-                    await self._acquire(turn, deadline, timeout)
-                try:
-                    return await self._locked(self._path, exclusive=bool(turn), deadline=deadline, timeout=timeout)
-                except BaseException:
-                    if turn is not None:
-                        turn.release()
-                    raise
+                if turn is None:
+                    return await self._locked(self._path, exclusive=False, deadline=deadline, timeout=timeout)
+                return await self._alone(turn, deadline, timeout)
             finally:
                 os.close(gate)
         finally:
             at_gate.release()
 
+    async def _alone(self, turn: asyncio.Lock, deadline: float, timeout: float) -> int:
+        await self._acquire(turn, deadline, timeout)
+        try:
+            return await self._locked(self._path, exclusive=True, deadline=deadline, timeout=timeout)
+        except BaseException:  # a cancellation, too, must leave the turn to the next
+            turn.release()
+            raise
+
     async def _acquire(self, turn: asyncio.Lock, deadline: float, timeout: float) -> None:
         """Stands in a queue of this loop's tasks until it is our turn."""
-        if not turn.locked():
-            await turn.acquire()
-            return
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 await turn.acquire()
@@ -111,9 +111,10 @@ def _attempt(path: Path, *, exclusive: bool) -> int | None:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         portalocker.lock(file, portalocker.LockFlags.NON_BLOCKING | kind)
-    except BaseException as error:
+    except portalocker.exceptions.LockException:
         os.close(file)
-        if isinstance(error, portalocker.exceptions.LockException):
-            return None
+        return None
+    except BaseException:  # anything else, a Ctrl-C included, must not leave the file open
+        os.close(file)
         raise
     return file

@@ -72,7 +72,7 @@ async def _bounded(callback: Callable[[Event], Awaitable[None] | None], event: E
     except TimeoutError:
         log.warning("on_event did not come back from %r within %g s", event.name, CALLBACK_LIMIT_S)
         return f"it did not come back from {event.name!r} within {CALLBACK_LIMIT_S:g} s"
-    except Exception as error:
+    except Exception as error:  # the caller's code: its failure must not be the session's
         log.exception("on_event raised at %r", event.name)
         return f"it raised {type(error).__name__} at {event.name!r}"
     return None
@@ -86,5 +86,5 @@ async def call(name: str, callback: Callable[..., Any] | None, *arguments: Any) 
         answer = callback(*arguments)
         if inspect.isawaitable(answer):
             await answer
-    except Exception as error:
+    except Exception as error:  # the caller's code may raise anything: it is named and passed on
         raise CallbackError(f"{name} raised {type(error).__name__}: {error}") from error

@@ -59,6 +59,19 @@ def test_a_file_that_is_only_such_a_rest_is_empty(tmp_path: Path) -> None:
     assert commands(log.read()) == ["first"]
 
 
+def test_a_log_that_somebody_took_lines_out_of_can_be_read_and_goes_on(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    for number in range(400):
+        log.append(said(f"{number} {'x' * 100}"))
+    lines = (tmp_path / "events.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "events.jsonl").write_bytes(b"".join(lines[:100] + lines[300:]))
+    assert [event.seq for event in log.read()] == [*range(1, 101), *range(301, 401)]
+    for after in range(0, 400, 7):  # what is not there cannot be found; looking for it ends
+        found = [event.seq for event in log.read(after)]
+        assert found == sorted(found)
+    assert log.append(said("next")).seq == 401
+
+
 def test_an_event_of_another_version_comes_with_its_data(tmp_path: Path) -> None:
     line = '{"seq":1,"at":"2026-01-01T00:00:00Z","event":"levitated","data":{"height":3}}\n'
     (tmp_path / "events.jsonl").write_text(line)

@@ -82,10 +82,9 @@ def write(objects: Path, contents: Sequence[tuple[str, bytes]], *, durable: bool
             os.replace(temporary, target)
         if durable:
             _flush(sorted({os.path.dirname(target) for _, target in written}))
-    except BaseException:
+    except BaseException:  # whatever it was, a Ctrl-C included: no half of it stays
         for temporary, _ in written:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+            _discard(temporary)
         raise
     return names
 
@@ -119,12 +118,17 @@ def _write_one(target: str, framed: bytes) -> str:
         descriptor = os.open(temporary, _NEW, 0o444)
     try:
         write_all(descriptor, zlib.compress(framed, _LEVEL))
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException:  # the same for one of them
+        _discard(temporary)
         raise
     finally:
         os.close(descriptor)
     return temporary
+
+
+def _discard(temporary: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

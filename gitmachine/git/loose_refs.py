@@ -81,8 +81,10 @@ def move(repository: Path, updates: Mapping[str, str], *, durable: bool) -> bool
 
 
 def clear(repository: Path, names: Iterable[str]) -> None:
-    """Removes what killed processes left in the way of moving or deleting these refs. Expects the turn. Blocks."""
-    _clear(f"{repository}/{name}" for name in names)
+    """Removes what is in the way of moving or deleting these refs, and their second files. Expects the turn. Blocks."""
+    for name in names:
+        _clear([f"{repository}/{name}"])
+        _remove(_second(os.fspath(repository), name))
     # Deleting rewrites packed-refs, through a file that git does not expect to be there.
     _clear([f"{repository}/{_PACKED}"])
     (repository / f"{_PACKED}.new").unlink(missing_ok=True)
@@ -131,9 +133,13 @@ def _move(repository: str, updates: Mapping[str, str], *, durable: bool) -> bool
             _remove(f"{target}{_LOCK}")
 
 
+def _second(repository: str, name: str) -> str:
+    return f"{repository}/{_PREPARED}/{hashlib.sha1(os.fsencode(name), usedforsecurity=False).hexdigest()}"
+
+
 def _prepared(repository: str, name: str, sha: str, *, durable: bool) -> str:
     """The file of a ref's next value, written."""
-    path = f"{repository}/{_PREPARED}/{hashlib.sha1(os.fsencode(name), usedforsecurity=False).hexdigest()}"
+    path = _second(repository, name)
     descriptor = _opened(path)
     try:
         write_all(descriptor, f"{sha}\n".encode())

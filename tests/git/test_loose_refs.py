@@ -150,6 +150,15 @@ async def test_a_ref_that_moves_often_keeps_two_files(vault: Vault) -> None:
     assert len(files) == 2
 
 
+async def test_a_ref_that_is_deleted_leaves_no_second_file(vault: Vault) -> None:
+    shas = await _commits(vault, 3)
+    for sha in shas:
+        await vault.update_refs({f"{PREFIX}heads/work": sha})
+    assert list((vault.store / "gm-refs").iterdir())
+    await vault.update_refs({f"{PREFIX}heads/work": None})
+    assert not list((vault.store / "gm-refs").iterdir())
+
+
 async def test_the_locks_that_a_killed_git_left_are_no_refs_and_in_nobodys_way(vault: Vault) -> None:
     sha = await _head(vault)
     await vault.update_refs({f"{PREFIX}heads/work": sha, f"{PREFIX}tip": sha})

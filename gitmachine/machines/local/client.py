@@ -75,7 +75,7 @@ async def connect(address: Address) -> socket.socket:
                 await asyncio.sleep(0.01)
             else:
                 return connection
-    except BaseException:
+    except BaseException:  # a cancellation, too, must not leave it open
         connection.close()
         raise
     finally:
@@ -185,7 +185,7 @@ class Job(CommandStream):
             job = cls(connection, *pipes.take_ours())
             job.started = began
             return job
-        except BaseException:
+        except BaseException:  # also a cancellation: the agent ends the command once we have hung up
             connection.close()
             raise
         finally:
@@ -322,7 +322,7 @@ class _Pipes:
             self.out = self._pipe(owner_uid)
             self.err = self._pipe(owner_uid)
             self.into = self._pipe(owner_uid) if stdin else None
-        except BaseException:
+        except BaseException:  # whatever it was: the pipes made before it are nobody's
             self.close()
             raise
         os.set_blocking(self.out[0], False)
