@@ -38,8 +38,12 @@ MACHINE_CONFIG: tuple[tuple[str, str], ...] = (
 
 @functools.cache
 def script(name: str) -> str:
-    """The text of one of the shell scripts that run in a machine. Values reach it in its environment only."""
-    return (_SCRIPTS / f"{name}.sh").read_text()
+    """One of the shell scripts that run in a machine, without its comments. Values reach it in its environment only.
+
+    Some providers are sent it with each command.
+    """
+    lines = (_SCRIPTS / f"{name}.sh").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.lstrip().startswith("#"))
 
 
 def config_environment(config: Iterable[tuple[str, str]]) -> dict[str, str]:
