@@ -210,9 +210,10 @@ async def test_hostile_text_shows_and_does_nothing(begin: Opener) -> None:
     await gm.stop(push=False)
 
 
-async def test_it_fits_a_small_terminal_and_every_key_is_named() -> None:
+async def test_it_fits_a_small_terminal_and_every_key_is_named(begin: Opener) -> None:
+    gm = await begin("small")
     async with watching((80, 24)) as view:
-        await view.until(lambda: view.table.row_count)
+        await view.until(lambda: view.row(gm))
         assert view.table.virtual_size.width <= view.table.size.width
         drawn = view.screenshot()
         for words in ("Sessions", "History", "Events", "p Pause", "r Resume", "d Diff", "a Attach", "s Stop", "q Quit"):
@@ -222,6 +223,7 @@ async def test_it_fits_a_small_terminal_and_every_key_is_named() -> None:
         assert view.app.focused is not None
         assert view.app.focused.id == "events"
         await view.press("q")
+    await gm.stop(push=False)
 
 
 async def test_text_of_others_is_never_markup() -> None:
