@@ -36,17 +36,22 @@ class Output(Log):
         self._shown: tuple[str, str | int] | None = None
         self._stream = Stream()
         self._live: LiveOutputs | None = None
+        self._reading = asyncio.Lock()
+        self._is_gone = False
 
     async def follow(self, seen: Seen) -> None:
         """Appends what the newest of the running commands has written since."""
         command = seen.running[-1]
         if self._begin(seen, command.call):
             self._live = LiveOutputs(seen.record)
-        assert self._live is not None
+        if self._live is None:  # closed with the view, in the middle of a look
+            return
         others = f"  (and {len(seen.running) - 1} more)" if len(seen.running) > 1 else ""
         self.border_title = line(f"▶ {command.command}", "", 90)
         self.border_subtitle = f"running for {elapsed(command)}{others}"
-        for text in await asyncio.to_thread(lambda live: list(live.news(command.call)), self._live):
+        async with self._reading:
+            news = await asyncio.to_thread(lambda live: list(live.news(command.call)), self._live)
+        for text in news:
             self.write(self._stream.feed(text))
 
     async def recall(self, seen: Seen, entry: HistoryEntry | None) -> None:
@@ -66,7 +71,7 @@ class Output(Log):
 
     def _begin(self, seen: Seen, what: str | int) -> bool:
         """Empties the widget when it is to show something else than it does."""
-        if self._shown == (seen.record.id, what):
+        if self._is_gone or self._shown == (seen.record.id, what):
             return False
         self._shown = (seen.record.id, what)
         self.close()
@@ -79,8 +84,10 @@ class Output(Log):
             self._live.close()
             self._live = None
 
-    def on_unmount(self) -> None:
-        self.close()
+    async def on_unmount(self) -> None:
+        self._is_gone = True
+        async with self._reading:
+            self.close()
 
 
 class History(DataTable[Text]):

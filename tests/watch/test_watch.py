@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from rich.text import Text
@@ -15,7 +16,7 @@ from textual.widgets import Footer, Log, RichLog
 from gitmachine import GitMachine, MachineState
 from gitmachine.visible import MAX_LINE
 from gitmachine.watch.app import Watch
-from gitmachine.watch.detail import History
+from gitmachine.watch.detail import History, Output
 from gitmachine.watch.screens import Ask, Patch
 from gitmachine.watch.table import SessionTable
 from tests.support.checkouts import git
@@ -109,6 +110,21 @@ async def test_a_session_appears_and_its_output_streams(begin: Opener) -> None:
         assert "exit 3" in view.log("#events")
         await gm.stop(push=False)
         await view.until(lambda: view.row(gm)["State"] == "○ ended")
+
+
+async def test_a_look_that_outlives_the_view_follows_nothing_any_more(begin: Opener) -> None:
+    gm = await begin("outlives")
+    async with watching() as view:
+        command = asyncio.create_task(gm.run("printf first; until [ -e go ]; do sleep 0.05; done"))
+        await view.choose(gm)
+        await view.until(lambda: view.output == ["first"])
+        output, seen = view.app.query_one(Output), view.app.selected
+        assert seen is not None
+    await output.follow(seen)
+    await gm.write_file("go", "")
+    await command
+    await output.follow(replace(seen, running=(replace(seen.running[-1], call="another"),)))
+    assert output._live is None
 
 
 async def test_an_ended_session_shows_what_it_did_and_can_be_hidden(begin: Opener) -> None:

@@ -56,7 +56,7 @@ MARKS_BYTES = 64 * 1024  # fits in the socket's buffer
 MARKS_REST_NS = 20_000_000  # two changes may bear one time: the kernel's clock ticks every 1 to 10 ms
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
-RECOUNT_S, RECOUNT_SHARE = 5.0, 100  # at most a hundredth of the time
+RECOUNT_S, RECOUNT_SHARE, FREED_SHARE = 5.0, 100, 30  # a hundredth of a processor; a thirtieth when somebody frees
 EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
 ENGINES_MARKS = ("/.dockerenv", "/run/.containerenv")
 CHUNK_BYTES = 256 * 1024
@@ -479,7 +479,7 @@ class Disk:
 
     Asking the file system costs nothing, so that is done all the time; only when it has filled by a part of what is
     left is the directory itself counted, by a process of its own; and now and then without that, since others may free
-    as much as is written here. Where the system can be written, in a container, what was written there since the
+    as much as is written here, more often when somebody has been seen to. Where the system can be written, in a container, what was written there since the
     container was made counts, too.
 
     Above the limit a command begins only once a count has ended that began after it came: what was freed before is then
@@ -494,12 +494,13 @@ class Disk:
         self.settling = False  # after a kill, until it is known what was written up to it
         self.step = max(DISK_STEP_BYTES, limit // 8)
         self.began = self.mark = self.filled()
+        self.freed = 0  # what the file system lost since the count: as much may have been written unseen
         self.due = 0.0
         self.counting = False
         self.waiting: list[Callable[[], None]] = []  # commands for the next count
         self.counted_for: list[Callable[[], None]] = []  # those of the present one
-        self.count_began = time.monotonic()
-        self.recount_at = self.count_began + RECOUNT_S
+        self.cost = 0.0  # of a count, in seconds of a processor: a busy host makes it longer and not dearer
+        self.looked_at = time.monotonic()  # when it was last known, or nobody was there to write
 
     def filled(self) -> int:
         return max(map(filled, (self.path, "/") if self.system_since else (self.path,)))
@@ -507,15 +508,21 @@ class Disk:
     def look(self, now: float) -> None:
         self.due = now + DISK_INTERVAL_S
         filled = self.filled()
+        self.freed += max(0, self.mark - filled)
         self.mark = min(self.mark, filled)
         if self.counting:
             return
         if self.settling or self.waiting or filled - self.mark >= self.step:
             self.count(filled)
-        elif now >= self.recount_at:
-            self.recount_at = now + RECOUNT_S
+        elif now >= self.looked_at + self.rest():
+            self.looked_at = now
             if any(user_of(pid) == os.getuid() for pid, _ in other_processes()):
                 self.count(filled)
+
+    def rest(self) -> float:
+        if self.freed >= self.step:
+            return FREED_SHARE * self.cost
+        return max(RECOUNT_S, RECOUNT_SHARE * self.cost)
 
     def admit(self, begin: Callable[[], None]) -> None:
         """Lets a command begin, now or after a count. While the machine is quiet a count might be stopped itself."""
@@ -542,12 +549,13 @@ class Disk:
             return
         if pid == 0:
             try:
-                os.nice(0 if self.counted_for else 19)
-                os.write(writer, str(used_bytes(self.path, self.system_since, filled - self.began)).encode())
+                os.nice(0 if self.counted_for else 5)
+                used = used_bytes(self.path, self.system_since, filled - self.began)
+                os.write(writer, f"{used} {time.process_time()}".encode())
             finally:
                 os._exit(0)
         os.close(writer)
-        self.counting, self.mark, self.count_began = True, filled, time.monotonic()
+        self.counting, self.mark, self.freed = True, filled, 0
         watch(reader, select.EPOLLIN, lambda events: self.counted(reader))
 
     def counted(self, reader: int) -> None:
@@ -555,10 +563,11 @@ class Disk:
         forget(reader)
         os.close(reader)
         self.counting = False
-        now = time.monotonic()
-        self.recount_at = now + max(RECOUNT_S, RECOUNT_SHARE * (now - self.count_began))
+        self.looked_at = time.monotonic()
         if text:  # else somebody has killed the process that counted
-            self.judge(int(text))
+            used, cost = text.split()
+            self.cost = float(cost)
+            self.judge(int(used))
         self.let_in()
 
     def judge(self, used: int) -> None:
@@ -959,4 +968,5 @@ def main() -> None:
     serve(float(options.get("idle_s", 0)))
 
 
-main()
+if __name__ == "__main__":
+    main()

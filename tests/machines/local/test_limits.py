@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gitmachine.errors import MachineLost
-from gitmachine.machines.local import Limits, LocalMachine
+from gitmachine.machines.local import Limits, LocalMachine, agent
 from gitmachine.types import ExecuteOptions
 
 MIB = 1024**2
@@ -113,6 +113,22 @@ async def test_what_one_command_frees_the_next_may_not_fill_again(bounded: Local
         assert (again.exit_code, again.exceeded) == (137, ("disk",))
         await bounded.execute("rm again", BOUND)
     await goes_on(bounded)
+
+
+def test_what_others_free_meanwhile_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = agent.Disk(str(tmp_path), 48 * MIB, system=False)
+    counts: list[int] = []
+    monkeypatch.setattr(disk, "count", counts.append)
+    monkeypatch.setattr(disk, "filled", lambda: filled)
+    filled, disk.cost = disk.mark, 0.5
+    disk.look(disk.looked_at + 40)
+    assert counts == []
+    # 300 MiB are gone and 160 have come since: the file system only ever shows less.
+    filled -= 140 * MIB
+    disk.look(disk.looked_at + 1)
+    assert counts == []
+    disk.look(disk.looked_at + 16)
+    assert counts == [filled]
 
 
 async def test_a_command_that_is_given_up_while_the_disk_is_counted_leaves_nothing(bounded: LocalMachine) -> None:
