@@ -478,9 +478,9 @@ class Disk:
     """Keeps what a directory holds below a limit, on a file system that counts for everybody together.
 
     Asking the file system costs nothing, so that is done all the time; only when it has filled by a part of what is
-    left is the directory itself counted, by a process of its own; and now and then without that, since others may free
-    as much as is written here, more often when somebody has been seen to. Where the system can be written, in a container, what was written there since the
-    container was made counts, too.
+    left is the directory itself counted, by a process of its own; and now and then without that, since others may
+    free as much as is written here, more often when somebody has been seen to. Where the system can be written, in
+    a container, what was written there since the container was made counts, too.
 
     Above the limit a command begins only once a count has ended that began after it came: what was freed before is then
     no longer tolerated, and what it writes itself is not taken for what was there.

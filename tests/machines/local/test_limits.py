@@ -119,16 +119,17 @@ def test_what_others_free_meanwhile_hides_nothing(tmp_path: Path, monkeypatch: p
     disk = agent.Disk(str(tmp_path), 48 * MIB, system=False)
     counts: list[int] = []
     monkeypatch.setattr(disk, "count", counts.append)
-    monkeypatch.setattr(disk, "filled", lambda: filled)
-    filled, disk.cost = disk.mark, 0.5
+    monkeypatch.setattr(disk, "filled", lambda: disk.mark)
+    disk.cost = 0.5
     disk.look(disk.looked_at + 40)
     assert counts == []
     # 300 MiB are gone and 160 have come since: the file system only ever shows less.
-    filled -= 140 * MIB
+    less = disk.mark - 140 * MIB
+    monkeypatch.setattr(disk, "filled", lambda: less)
     disk.look(disk.looked_at + 1)
     assert counts == []
     disk.look(disk.looked_at + 16)
-    assert counts == [filled]
+    assert counts == [less]
 
 
 async def test_a_command_that_is_given_up_while_the_disk_is_counted_leaves_nothing(bounded: LocalMachine) -> None:
