@@ -29,6 +29,16 @@ async def bare_bwrap() -> None:
     assert await process.wait() == 0
 
 
+async def bare_shell() -> None:
+    """The shell that a machine starts for a command, started by asyncio alone."""
+    argv = ("/bin/bash", "-c", "true")
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    await process.communicate()
+    assert process.returncode == 0
+
+
 async def shell(command: str, cwd: Path) -> None:
     """A command as anybody would run it by hand, its output read."""
     process = await asyncio.create_subprocess_exec(

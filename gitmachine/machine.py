@@ -69,6 +69,10 @@ class Observer(Place, Protocol):
         """
         ...
 
+    async def tree_marks(self, directory: str) -> bytes:
+        """The same of a working tree, without its .git; links are in it as what they are."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -32,6 +32,7 @@ async def run(place: Place) -> list[Row]:
                 "machine": lambda: lifecycle.machine.execute("true"),
                 "lifecycle": lambda: lifecycle.run("true"),
                 "each": lambda: each.run("true"),
+                "shell": floors.bare_shell,
                 "floor": floors.bare_bwrap,
             },
             place.effort(20.0, fewest=20),
@@ -41,7 +42,12 @@ async def run(place: Place) -> list[Row]:
         "lifecycle": "run('true'), checkpoint='lifecycle'",
         "each": "run('true'), a checkpoint after each command",
     }
-    return [taken.ratio(Plan(name, "one bwrap process", AIM_RUN), key) for key, name in names.items()]
+    alone = "bash -c true by asyncio, no machine"
+    return [
+        *(taken.ratio(Plan(name, "one bwrap process", AIM_RUN), key) for key, name in names.items()),
+        taken.ratio(Plan(alone, "one bwrap process", kind="fact"), "shell"),
+        taken.ratio(Plan("machine.execute('true')", alone, kind="fact"), "machine", "shell"),
+    ]
 
 
 async def concurrent(place: Place) -> list[Row]:

@@ -42,7 +42,7 @@ class Starting:
                 await gm.stop(push=False)
 
         await asyncio.gather(*(end(gm) for gm in self.started))
-        await self.spare_is_there()
+        await spare_is_there()
 
     async def ready(self, repository: str) -> None:
         """A new session up to the end of its first command."""
@@ -56,16 +56,17 @@ class Starting:
         """A new one."""
         return self.place.below(f"tree-{next(self.numbers)}")
 
-    async def spare_is_there(self) -> None:
-        """Waits for the one that is in the making."""
-        for lock in load().spares.glob("*/*/lock"):
-            with lock.open() as file:
-                await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_SH)
-
     async def without_spare(self) -> None:
-        await self.spare_is_there()
+        await spare_is_there()
         if load().spares.exists():
             load().spares.rename(self.place.work / f"spares-{next(self.numbers)}")
+
+
+async def spare_is_there() -> None:
+    """Waits for the one that is in the making."""
+    for lock in load().spares.glob("*/*/lock"):
+        with lock.open() as file:
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_SH)
 
 
 async def start(place: Place) -> list[Row]:
@@ -100,8 +101,8 @@ async def _seen(sessions: Starting, files: int, commits: int, effort: Effort) ->
 
     contenders = {
         "cold": Contender(ours, sessions.without_spare),
-        "warm": Contender(ours, sessions.spare_is_there),
-        FLOOR: Contender(floor, sessions.spare_is_there),
+        "warm": Contender(ours, spare_is_there),
+        FLOOR: Contender(floor, spare_is_there),
     }
     if commits > 1:
         contenders["original"] = Contender(lambda: original(f"file://{repository}", sessions.directory()))
@@ -172,4 +173,4 @@ async def _first(sessions: Starting, base: str, root: Path, files: int, effort: 
 
     name, series = f"start, first time, {files:,} files", "start, first time, files"
     plan = Plan(name, "git clone of the same URL", AIM_FIRST, series=series, size=files)
-    return await compare(plan, Contender(ours, another_address), Contender(floor, sessions.spare_is_there), effort)
+    return await compare(plan, Contender(ours, another_address), Contender(floor, spare_is_there), effort)

@@ -116,7 +116,7 @@ class Captures:
         checkpoint = self._checkpoint(tree, have, refs, history.head or tip, objects)
         entry = await self._conclude(Effect(have, tree, checkpoint, tip), draft, refs, objects)
         self._checkout.took(snapshot, tree)
-        if snapshot.tree and snapshot.tree not in self._composed:
+        if snapshot.tree and not snapshot.is_still and snapshot.tree not in self._composed:
             self._shadowed = snapshot.tree
             self._composed.clear()  # a tree that was made beside the machine is whole there
         return Captured(tree, checkpoint, tree != have, tip, history, snapshot.nested, snapshot.trouble, entry)

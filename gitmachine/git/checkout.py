@@ -79,6 +79,10 @@ class Snapshot:
     edits: Edits | None = None
     mark: str = ""
     """What the index of the files is known by, when there are `edits`."""
+    tree_marks: bytes = b""
+    """What the observer said of the files before they were looked at."""
+    is_still: bool = False
+    """Nothing has changed since the last look, by those marks: this one was spared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,8 @@ class Checkout:
         self._history_limit = _HISTORY_LIMIT_S
         self._marked = ("", "")
         self._begun = ""
+        self._may_be_young = True
+        self._still = (b"", "")
         self._history = (b"", History())
 
     @property
@@ -146,7 +152,7 @@ class Checkout:
         self._begun = f"{_MARK}{secrets.token_hex(8)}"
         place, known = await self._vantage()
         await self._snapshot_step(
-            place, {**known, "GM_STEP": "prepare", "GM_ADOPT_INDEX": "yes", "GM_NEXT": self._begun}
+            place, {**known, **self._look(), "GM_STEP": "prepare", "GM_ADOPT_INDEX": "yes", "GM_NEXT": self._begun}
         )
         return None
 
@@ -166,6 +172,9 @@ class Checkout:
         changed since `have`, for the caller to make the tree. Neither the repository's index nor anything else in it
         is touched. Raises CaptureFailed.
         """
+        tree_marks = await self._tree_marks()
+        if tree_marks and self._still == (tree_marks, have):
+            return Snapshot(have, None, is_still=True)
         place, environment = await self._vantage()
         mark, marked = self._marked
         following = f"{_MARK}{secrets.token_hex(8)}"
@@ -180,10 +189,15 @@ class Checkout:
             "GM_NEXT": following,
         }
         self._adopt_index = False
-        answer = await self._snapshot_step(place, {**environment, "GM_STEP": "tree"})
+        answer = await self._snapshot_step(place, {**environment, **self._look()})
+        self._may_be_young = answer.has("young")
         if answer.has("few"):
-            return Snapshot("", None, edits=answer.edits(), mark=following)
-        return await self._whole(place, environment, answer)
+            return Snapshot("", None, edits=answer.edits(), mark=following, tree_marks=tree_marks)
+        return replace(await self._whole(place, environment, answer), tree_marks=tree_marks)
+
+    async def _tree_marks(self) -> bytes:
+        observer = await self._machine.observer(self.path)
+        return await observer.tree_marks(observer.work_tree) if observer else b""
 
     async def snapshot_step(self, have: str, bases: Sequence[str] = (), *, fresh: bool = False) -> Step:
         """The same as a step, for a machine without an observer; `snapshot_of` reads its result.
@@ -193,14 +207,20 @@ class Checkout:
         _, environment = await self._vantage()
         adopt = self._adopt_index or fresh
         self._adopt_index = False
-        environment |= {**_asked(have, bases, adopt=adopt), "GM_STEP": "tree"}
-        return Step(text.script("snapshot"), _options(environment, None, _CAPTURE_LIMIT_S))
+        environment |= {**_asked(have, bases, adopt=adopt), **self._look()}
+        return Step(_snapshot_script(environment), _options(environment, None, _CAPTURE_LIMIT_S))
 
     async def snapshot_of(self, have: str, bases: Sequence[str], result: ExecutionResult) -> Snapshot:
         """What the step came to, or one like it. Raises CaptureFailed."""
         place, environment = await self._vantage()
         environment |= _asked(have, bases, adopt=False)
-        return await self._whole(place, environment, self._snapshot_answer(result))
+        answer = self._snapshot_answer(result)
+        self._may_be_young = answer.has("young")
+        return await self._whole(place, environment, answer)
+
+    def _look(self) -> dict[str, str]:
+        """The step, with what a young checkout needs until a look has found that it is one no more."""
+        return {"GM_STEP": "tree", **({"GM_YOUNG": "yes"} if self._may_be_young else {})}
 
     async def _whole(self, place: Place, environment: dict[str, str], answer: _Answer) -> Snapshot:
         paths = [link.path for link in text.new_gitlinks(answer.decoded("nested"))]
@@ -213,7 +233,10 @@ class Checkout:
 
     def took(self, snapshot: Snapshot, tree: str) -> None:
         """The snapshot is in the vault, its edits as this tree: the next one may start from there."""
+        if snapshot.is_still:
+            return
         self._marked = (snapshot.mark, tree)
+        self._still = (b"" if snapshot.trouble or snapshot.nested else snapshot.tree_marks, tree)
 
     async def _with_nested(
         self, place: Place, environment: dict[str, str], answer: _Answer, paths: list[bytes]
@@ -378,7 +401,8 @@ class Checkout:
         return f"{await self._machine.home()}/.gitmachine/shadow.git"
 
     async def _snapshot_step(self, place: Place, environment: Mapping[str, str]) -> _Answer:
-        return self._snapshot_answer(await self._git(place, "snapshot", environment, timeout=_CAPTURE_LIMIT_S))
+        options = _options(environment, None, _CAPTURE_LIMIT_S)
+        return self._snapshot_answer(await place.execute(_snapshot_script(environment), options))
 
     def _snapshot_answer(self, result: ExecutionResult) -> _Answer:
         if result.timed_out or result.exit_code != 0:
@@ -453,6 +477,10 @@ class _Answer:
         for path in self.values("packfile"):
             return place.read_chunks(path)
         return None
+
+
+def _snapshot_script(environment: Mapping[str, str]) -> str:
+    return (text.script("young") if "GM_YOUNG" in environment else "") + text.script("snapshot")
 
 
 def _asked(have: str, bases: Sequence[str], *, adopt: bool) -> dict[str, str]:

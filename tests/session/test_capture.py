@@ -165,6 +165,33 @@ async def test_a_change_of_history_is_seen_also_when_nothing_had_changed_for_a_w
     assert theirs["head"] == head
 
 
+FILE_CHANGES = (
+    "cp -p README.md ~/t; printf X | dd of=README.md conv=notrunc; touch -r ~/t README.md",
+    "chmod +x README.md",
+    "cp -p README.md ~/t; tr a-z b-za < README.md > ~/u; touch -r ~/t ~/u; mv ~/u README.md",
+    "ln -s README.md link",
+    "ln -sfn other link",
+    "mkdir -p deep/er; touch deep/er/file",
+    "mv deep deeper",
+    "rm link",
+    "cp -a ~/before/. .",
+)
+
+
+async def test_each_change_of_files_is_seen_also_when_nothing_had_changed_for_a_while(session: Opener) -> None:
+    gm = await session()
+    await gm.run("mkdir ~/before; cp -p README.md ~/before")
+    for change in FILE_CHANGES:
+        await gm.run("sleep 0.05")
+        await gm.run(change)
+        [entry] = await gm.history(1)
+        assert entry.command == change
+        assert entry.changed
+        assert git("rev-parse", f"{entry.checkpoint}^{{tree}}", cwd=_vault(gm)) == await out(
+            gm, "export GIT_INDEX_FILE=$HOME/index; rm -f $GIT_INDEX_FILE; git add -A; git write-tree"
+        )
+
+
 async def test_a_file_that_cannot_be_read_is_kept_where_the_provider_can_and_else_reported(session: Opener) -> None:
     gm = await session()
     await gm.run("echo secret > locked; chmod 000 locked; echo rest > rest.txt")

@@ -20,16 +20,17 @@ prepare() {
     # Just after a checkout of our own the repository's index knows the state of every file: reading 20,000 files
     # again would only find the same.
     if [ "${GM_ADOPT_INDEX:-}" = yes ]; then
-        cp -p "$GM_WORK_TREE/.git/index" "$GIT_DIR/index" 2> /dev/null
+        cp -p "$GM_WORK_TREE/.git/index" "$GIT_DIR/index" 2> /dev/null || return 0
         : > "$GIT_DIR/gm.fresh"
+        [ -z "${GM_YOUNG:-}" ] || note_time
     fi
 }
 
-# Files that were written in the same second as the index are added again, and git writes an object again that it can
-# only read elsewhere. Sessions share what they have in common.
-forget_copies() {
+# Git may then write as an object what is only readable elsewhere. Sessions share what they have in common.
+forget_time() {
+    [ -s "$GIT_DIR/gm.fresh" ] && touch -c -r "$GIT_DIR/gm.fresh" "$GIT_DIR/index"
     rm -f "$GIT_DIR/gm.fresh"
-    git prune-packed -q 2> /dev/null
+    trap 'git prune-packed -q 2> /dev/null' EXIT
 }
 
 # Leaves what was added or removed in $added; nothing there means that the tree is the same as the last time.
@@ -85,7 +86,7 @@ write_tree() {
     if [ -z "$added" ]; then
         case $before in
             '') ;;
-            "$GM_MARK") tree=$GM_HAVE && note "$before" && return ;;
+            "$GM_MARK") tree=$GM_HAVE && note "$tree" && return ;;
             *[!0-9a-f]*) ;;
             *) tree=$before && note "$before" && return ;;
         esac
@@ -176,7 +177,9 @@ case "$GM_STEP" in
         ;;
     tree)
         [ -f "$GIT_DIR/config" ] || prepare
-        [ -f "$GIT_DIR/gm.fresh" ] && trap forget_copies EXIT
+        if [ -f "$GIT_DIR/gm.fresh" ]; then
+            if [ -n "${GM_YOUNG:-}" ] && note_changed 2> /dev/null; then trap looked EXIT; else forget_time; fi
+        fi
         add
         if [ -n "$GM_FEW" ] && [ -n "$added" ] && (answer_few); then exit 0; fi
         write_tree

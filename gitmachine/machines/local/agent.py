@@ -18,7 +18,8 @@ in frames of five bytes: a letter and a u32.
 - `limit name=value…`: sets limits on what is started from now on; answers `A 0`.
 - `listen port`: answers `L 0` with the descriptor of a socket that listens on that port of 127.0.0.1, always the same.
 - `marks directory name…`: answers `M length` and so many bytes, which are the same again only if nothing has changed
-  of these files and of all that is below these directories; none when that cannot be told.
+  of these files and of all that is below these directories; none when that cannot be told. `tree_marks directory`:
+  the same of a working tree, without its .git.
 - `quiet`: stops every other process, answers `Q count`, and lets them go on when the connection ends.
 - `ping`: answers `P 0`.
 
@@ -52,7 +53,7 @@ MAX_ARGUMENT_BYTES = 120_000  # MAX_ARG_STRLEN is 128 KiB
 KILL_INTERVAL_S = 0.002
 SOCKET_BACKLOG = 4096
 STOP_PASSES = 200
-MARKS_BYTES = 64 * 1024  # fits in the socket's buffer
+MARKS_FILES = 2000
 MARKS_REST_NS = 20_000_000  # two changes may bear one time: the kernel's clock ticks every 1 to 10 ms
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
@@ -436,15 +437,15 @@ CALLS = {
 # --- whether anything has changed --------------------------------------------------------------------------
 
 
-def marks(directory: bytes, names: list[bytes]) -> bytes:
-    """What lstat(2) says of files and all that is below; nothing when it changed just now, leads elsewhere or is long.
+def marks(waiting: list[bytes], left_out: bytes = b"", *, links: bool = False) -> bytes:
+    """A word for what lstat(2) says of files and all that is below; none when it changed just now or is much.
 
     Nobody but the kernel sets the time of the last change to an inode, not even who sets back the time of a file.
+    Unless `links` are taken for what they are, one that leads elsewhere says nothing of what is there.
     """
-    lines = []
-    size = 0
+    lines: list[bytes] = []
     newest = time.time_ns() - MARKS_REST_NS
-    waiting = [directory + b"/" + name for name in names]
+    kinds = (stat.S_IFREG, stat.S_IFDIR, *((stat.S_IFLNK,) if links else ()))
     try:
         while waiting:
             path = waiting.pop()
@@ -453,22 +454,21 @@ def marks(directory: bytes, names: list[bytes]) -> bytes:
             except FileNotFoundError:
                 continue
             kind = stat.S_IFMT(found.st_mode)
-            if kind not in (stat.S_IFREG, stat.S_IFDIR) or found.st_ctime_ns >= newest:
+            if kind not in kinds or found.st_ctime_ns >= newest or len(lines) + len(waiting) >= MARKS_FILES:
                 return b""
             fields = (found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             lines.append(b"%s %d %d %d %d %d" % (path, *fields))
-            size += len(lines[-1]) + 1
-            if size > MARKS_BYTES:
-                return b""
             if kind == stat.S_IFDIR:
                 with os.scandir(path) as entries:
                     for entry in entries:
-                        waiting.append(entry.path)
-                        if len(waiting) > MARKS_BYTES:
+                        if entry.path != left_out:
+                            waiting.append(entry.path)
+                        if len(waiting) >= MARKS_FILES:
                             return b""
     except OSError:
         return b""
-    return b"\n".join(sorted(lines))
+    # SipHash with a key that only this process has: nobody can make two states alike, and another's are all unlike.
+    return b"%d %d" % (len(lines), hash(b"\n".join(sorted(lines)))) if lines else b""
 
 
 # --- the disk limit ----------------------------------------------------------------------------------------
@@ -712,7 +712,10 @@ class Connection:
         elif operation == b"listen":
             self.give_listener(fields[0])
         elif operation == b"marks":
-            found = marks(fields[0], fields[1:])
+            found = marks([fields[0] + b"/" + name for name in fields[1:]])
+            self.send(b"M", len(found), found)
+        elif operation == b"tree_marks":
+            found = marks(fields[:1], fields[0] + b"/.git", links=True)
             self.send(b"M", len(found), found)
         elif operation == b"quiet":
             quiet_holders.add(self)

@@ -58,6 +58,9 @@ class LocalObserver:
     async def marks(self, directory: str, names: Sequence[str]) -> bytes:
         return await self._retried(lambda: self._place.marks(directory, names))
 
+    async def tree_marks(self, directory: str) -> bytes:
+        return await self._retried(lambda: self._place.tree_marks(directory))
+
     async def _retried(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """It may end of idleness between our look and our call: then nothing had begun, and we try once more."""
         await self._ensure()

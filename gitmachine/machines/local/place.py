@@ -145,9 +145,16 @@ class SandboxPlace(AgentPlace):
 
     async def marks(self, directory: str, names: Sequence[str]) -> bytes:
         """See `gitmachine.machine.Observer`."""
+        return await self._asked("marks", directory, *names)
+
+    async def tree_marks(self, directory: str) -> bytes:
+        """See `gitmachine.machine.Observer`."""
+        return await self._asked("tree_marks", directory)
+
+    async def _asked(self, *fields: str) -> bytes:
         connection = await self.connect()
         try:
-            return await ask_for_bytes(connection, [b"marks", *map(os.fsencode, (directory, *names))], b"M")
+            return await ask_for_bytes(connection, [os.fsencode(field) for field in fields], b"M")
         finally:
             connection.close()
 

@@ -145,8 +145,11 @@ async def test_marks_are_the_same_only_while_nothing_has_changed(machine: LocalM
     before = await observer.marks("/w/repo", ["a", "file", "missing"])
     assert before
     assert await observer.marks("/w/repo", ["a", "file", "missing"]) == before
+    whole = await observer.tree_marks("/w/repo")
+    assert whole
     await machine.execute(f"{change}; {SETTLED}")
     assert await observer.marks("/w/repo", ["a", "file", "missing"]) not in (before, b"")
+    assert await observer.tree_marks("/w/repo") not in (whole, b"")
 
 
 async def test_marks_promise_nothing_of_what_leads_elsewhere_or_is_too_much_or_new(machine: LocalMachine) -> None:
@@ -157,9 +160,26 @@ async def test_marks_promise_nothing_of_what_leads_elsewhere_or_is_too_much_or_n
     )
     for name in ("link", "pipe", "many"):
         assert await observer.marks("/w/repo", [name]) == b""
+    assert await observer.tree_marks("/w/repo") == b""
+    await machine.execute(f"rm repo/pipe; {SETTLED}")
+    assert await observer.tree_marks("/w/repo") == b""
     await machine.execute("touch repo/now")
     assert await observer.marks("/w/repo", ["now"]) == b""
     assert await observer.marks("/w/repo", ["missing"]) == b""
+
+
+async def test_marks_of_a_tree_are_those_of_its_files_and_links_and_not_of_its_git(machine: LocalMachine) -> None:
+    observer = await machine.observer("/home/user/repo")
+    assert observer is not None
+    await machine.execute(f"mkdir -p repo/sub/.git; cd repo; git init -q; ln -s /etc link; {SETTLED}")
+    before = await observer.tree_marks("/w/repo")
+    await machine.execute(f"cd repo; git config a.b c; touch .git/new; {SETTLED}")
+    assert await observer.tree_marks("/w/repo") == before != b""
+    for change in ("ln -sfn /tmp link", "touch sub/.git/new", "mv .git moved"):
+        await machine.execute(f"cd repo; {change}; {SETTLED}")
+        now = await observer.tree_marks("/w/repo")
+        assert now not in (before, b"")
+        before = now
 
 
 async def test_an_observer_goes_on_while_the_machine_is_paused(machine: LocalMachine) -> None:
