@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import inspect
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -62,12 +61,9 @@ class LiveOutput:
                 await asyncio.shield(self._task)
 
     def _before(self, callback: OutputCallback | None) -> OutputCallback:
-        async def on_output(text: str) -> None:
+        def on_output(text: str) -> Awaitable[None] | None:
             self._take(text)
-            if callback is not None:
-                answer = callback(text)
-                if inspect.isawaitable(answer):
-                    await answer
+            return None if callback is None else callback(text)
 
         return on_output
 

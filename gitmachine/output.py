@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Kept of one command's output, stdout and stderr together, in the order they came."""
+_AT_ONCE_BYTES = 1024 * 1024
 
 
 class OutputKeeper:
@@ -27,36 +29,45 @@ class OutputKeeper:
         """The options with this keeper in front of their callbacks."""
         return options.with_(on_stdout=self._behind(options.on_stdout), on_stderr=self._behind(options.on_stderr))
 
-    def finish(self, result: ExecutionResult) -> ExecutionResult:
+    async def finish(self, result: ExecutionResult) -> ExecutionResult:
         """The result, with the place of the whole output if there is more than it holds."""
-        if not result.truncated or not self._written:
+        if not result.truncated or not self._seen:
             return result
+        await self._write_waiting()
         return replace(result, output_path=str(self._path))
 
     def _behind(self, callback: OutputCallback | None) -> OutputCallback:
-        async def on_output(text: str) -> None:
-            await self._keep(text)
-            if callback is not None:
-                answer = callback(text)
-                if inspect.isawaitable(answer):
-                    await answer
+        def on_output(text: str) -> Awaitable[None] | None:
+            if self._keep(text):
+                return self._write_before(callback, text)
+            return None if callback is None else callback(text)
 
         return on_output
 
-    async def _keep(self, text: str) -> None:
+    def _keep(self, text: str) -> bool:
+        """Whether it is time to write."""
         if self._seen > KEPT_BYTES:
-            return
+            return False
         data = text.encode("utf-8", "replace")
         self._seen += len(data)
         self._waiting.append(data)
-        if self._seen > self._limit:
-            chunk, self._waiting = b"".join(self._waiting), []
-            if self._seen > KEPT_BYTES:
-                chunk += f"\n[... what came after {self._seen} bytes was not kept ...]\n".encode()
-            await asyncio.to_thread(self._write, chunk)
+        if self._seen > KEPT_BYTES:
+            self._waiting.append(f"\n[... what came after {self._seen} bytes was not kept ...]\n".encode())
+            return True
+        return self._seen - self._written > max(self._limit, _AT_ONCE_BYTES)
+
+    async def _write_before(self, callback: OutputCallback | None, text: str) -> None:
+        await self._write_waiting()
+        answer = None if callback is None else callback(text)
+        if inspect.isawaitable(answer):
+            await answer
+
+    async def _write_waiting(self) -> None:
+        chunk, self._waiting = b"".join(self._waiting), []
+        self._written += len(chunk)
+        await asyncio.to_thread(self._write, chunk)
 
     def _write(self, chunk: bytes) -> None:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         with self._path.open("ab") as file:
             file.write(chunk)
-        self._written += len(chunk)

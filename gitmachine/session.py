@@ -280,7 +280,7 @@ class Session:
                 result, looked = await self.branch.run(command, kept)
             else:
                 result, looked = await self.machine.execute(command, kept), None
-        result = replace(keeper.finish(result), refused=tuple(await self._tell_refusals()))
+        result = replace(await keeper.finish(result), refused=tuple(await self._tell_refusals()))
         draft = self._placed(self.draft("command", command, result, started, options.actor), command, options)
         entry = await self._checkpoint_after(draft, looked)
         await self._tell_end(call, entry, result.exceeded)
