@@ -32,12 +32,14 @@ class Checkout:
         while time.time() % 1 > 0.4:  # else that second is over too soon
             pass
         self._git("reset", "-q", "--hard")
-        self._step("prepare", GM_ADOPT_INDEX="yes", GM_NEXT="=mark")
+        self.mark = "=mark"
+        self._step("prepare", GM_ADOPT_INDEX="yes", GM_NEXT=self.mark)
 
     def look(self, few: str = "") -> str:
         """What the snapshot says: the tree, or the changed paths when there are few."""
-        answer = self._step("tree", GM_FEW=few, GM_MARK="=mark", GM_NEXT="=next")
+        answer = self._step("tree", GM_FEW=few, GM_MARK=self.mark, GM_NEXT="=next")
         lines = dict(line.partition(" ")[::2] for line in answer.splitlines())
+        self.mark = lines.get("tree", "=lost")
         return lines.get("tree", answer)
 
     def truth(self) -> str:
