@@ -37,10 +37,10 @@ def fork_names(session: Session, name: str, count: int) -> list[str]:
     if count < 1:
         raise ConfigurationError(f"count={count}: a fork is at least one session")
     names = [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
-    known = {r.session for r in Registry().records() if r.repository == session.record.repository}
+    registry = Registry()
     for one in names:
         check_session_name(one)
-        if one in known:
+        if any(r.session == one and r.repository == session.record.repository for r in registry.called(one)):
             raise ConfigurationError(f"there is a session {one!r} of this repository already: choose another name")
     return names
 

@@ -142,7 +142,7 @@ def _store_for(registry: Registry, config: SessionConfig, known: SessionRecord |
     if known is not None:
         return registry.store(known.id, scrub)
     if config.named and config.remote is not None:
-        for record in reversed(registry.records()):
+        for record in reversed(registry.called(config.session)):
             if record.session == config.session and record.repository == config.remote.url:
                 return registry.store(record.id, scrub)
     return registry.create(config.session, scrub)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,8 +106,7 @@ class Registry:
 
     def named(self, branch: str, scrub: Callable[[str], str] | None = None) -> SessionStore:
         """A new session's directory, which `make` makes."""
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", branch).strip("-")[:40].strip("-") or "session"
-        return self.store(f"{slug}-{secrets.token_hex(3)}", scrub)
+        return self.store(f"{_slug(branch)}-{secrets.token_hex(3)}", scrub)
 
     def create(self, branch: str, scrub: Callable[[str], str] | None = None) -> SessionStore:
         """A directory for a new session. Raises ConfigurationError when the state directory cannot be written."""
@@ -119,13 +119,12 @@ class Registry:
 
     def records(self) -> list[SessionRecord]:
         """The records of all sessions, the newest last. One that cannot be read is left out; see `corrupt`."""
-        records = []
-        for path in self._paths():
-            try:
-                records.append(SessionRecord.load(path))
-            except (CorruptRecord, FileNotFoundError):
-                continue
-        return sorted(records, key=lambda record: record.created_at)
+        return _loaded(self._paths())
+
+    def called(self, name: str) -> list[SessionRecord]:
+        """The records of those with this branch or id, the newest last; the others are not read."""
+        paths = [self._path(one) for one in self._ids() if one == name or one.startswith(f"{_slug(name)}-")]
+        return [record for record in _loaded(paths) if name in (record.id, record.session)]
 
     def corrupt(self) -> list[str]:
         """What is wrong with the records that cannot be read. They are left where they are."""
@@ -135,17 +134,13 @@ class Registry:
                 SessionRecord.load(path)
             except CorruptRecord as error:
                 problems.append(str(error))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
         return problems
 
     def find(self, name: str, vault: str | None = None) -> SessionRecord:
         """A session by its id or by its branch; of several the newest. Raises SessionNotFound."""
-        found = [
-            record
-            for record in self.records()
-            if name in (record.id, record.session) and (vault is None or vault == record.vault)
-        ]
+        found = [record for record in self.called(name) if vault is None or vault == record.vault]
         if not found:
             known = ", ".join(sorted({record.session for record in self.records()})) or "none"
             raise SessionNotFound(f"there is no session {name!r} on this host; known: {known}")
@@ -156,13 +151,34 @@ class Registry:
         return next((record for record in reversed(self.records()) if record.machine == machine_id), None)
 
     def _paths(self) -> list[Path]:
-        return sorted(self.settings.sessions.glob("[!.]*/record.json"))
+        return [self._path(one) for one in self._ids()]
+
+    def _path(self, session_id: str) -> Path:
+        return self.settings.sessions / session_id / "record.json"
+
+    def _ids(self) -> list[str]:
+        with suppress(FileNotFoundError):
+            return sorted(name for name in os.listdir(self.settings.sessions) if not name.startswith("."))
+        return []
+
+
+def _slug(branch: str) -> str:
+    """What the ids of its sessions begin with."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", branch).strip("-")[:40].strip("-") or "session"
+
+
+def _loaded(paths: Iterable[Path]) -> list[SessionRecord]:
+    records = []
+    for path in paths:
+        try:
+            records.append(SessionRecord.load(path))
+        except (CorruptRecord, FileNotFoundError, NotADirectoryError):
+            continue
+    return sorted(records, key=lambda record: record.created_at)
 
 
 def _private(state_dir: Path) -> None:
     """Makes the state directory for its owner alone; machines of root, who run as another user, pass through."""
-    import os
-
     if not state_dir.exists():
         state_dir.mkdir(parents=True, mode=0o700)
     if os.geteuid() == 0:

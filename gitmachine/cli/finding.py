@@ -58,5 +58,5 @@ async def wanted(repository: str | None, name: str | None) -> Wanted:
         return Wanted(found.record.repository, found)
     chosen = repository if repository is not None else str(here)
     url = parse_remote(chosen).url
-    records = [r for r in Registry().records() if name in (r.session, r.id) and r.repository == url]
-    return Wanted(chosen, await look(records[-1]) if name is not None and records else None)
+    records = [r for r in Registry().called(name) if r.repository == url] if name is not None else []
+    return Wanted(chosen, await look(records[-1]) if records else None)
