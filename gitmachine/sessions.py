@@ -179,7 +179,7 @@ def _loaded(paths: Iterable[Path]) -> list[SessionRecord]:
 
 def _private(state_dir: Path) -> None:
     """Makes the state directory for its owner alone; machines of root, who run as another user, pass through."""
-    if not state_dir.exists():
+    with suppress(FileExistsError):
         state_dir.mkdir(parents=True, mode=0o700)
     if os.geteuid() == 0:
         state_dir.chmod(0o711)

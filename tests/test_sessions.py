@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,20 @@ def test_a_session_is_found_by_its_branch_and_by_its_id(registry: Registry, bran
     assert registry.find(branch, "one").id == older.id
     assert registry.called(older.id) == [older]
     assert registry.on_machine(f"m-{older.id}") == older
+
+
+def test_the_first_sessions_on_a_host_may_begin_at_once(tmp_path: Path) -> None:
+    for turn in range(10):
+        registry = Registry(Settings(tmp_path / f"state-{turn}"))
+        gate = threading.Barrier(8)
+
+        def begin(registry: Registry = registry, gate: threading.Barrier = gate) -> None:
+            gate.wait()
+            registry.create("first")
+
+        with ThreadPoolExecutor(8) as pool:
+            for begun in [pool.submit(begin) for _ in range(8)]:
+                begun.result()
 
 
 def test_finding_one_reads_no_record_of_another(registry: Registry) -> None:
