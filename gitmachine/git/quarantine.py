@@ -42,8 +42,6 @@ class Claim:
     """Commits or trees that must be there afterwards with everything they reach."""
     known: Sequence[str] = ()
     """Commits that the store has, with everything they reach."""
-    glob: str | None = None
-    """Refs of the store that are known likewise."""
 
 
 async def take_in(
@@ -131,9 +129,8 @@ async def _verify(git: HostGit, store: Path, env: dict[str, str], claim: Claim) 
         return
     # A blob cannot be read as a tree, so one process tells both the kind and what is missing.
     walk = [line for tip in claim.tips for line in (tip, f"{tip}^{{tree}}")] + [f"^{sha}" for sha in claim.known]
-    beyond = ("--not", f"--glob={claim.glob}") if claim.glob else ()
     reached = await git.run(
-        "rev-list", "--objects", "--quiet", "--stdin", *beyond,
+        "rev-list", "--objects", "--quiet", "--stdin",
         git_dir=store, stdin="".join(f"{line}\n" for line in walk).encode(), env=env, check=False,
     )  # fmt: skip
     if reached.exit_code != 0:

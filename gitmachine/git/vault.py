@@ -145,7 +145,9 @@ class Vault(ObjectStore):
             check_session_ref(ref)
         tips = sorted({sha for sha in refs.values() if sha is not None} | set(tips))
         session = next(iter(refs), SESSION_REFS).removeprefix(SESSION_REFS).partition("/")[0]
-        claim = Claim(tips, await self._upstream_heads(), f"{SESSION_REFS}{session}/*" if session else None)
+        # Git's --glob would read the refs of all sessions to find those of one.
+        own = (await self.refs(f"{SESSION_REFS}{session}/")).values() if session else ()
+        claim = Claim(tips, [*await self._upstream_heads(), *dict.fromkeys(own)])
         await take_in(self._git, self.store, pack, claim, max_pack_bytes)
         await self.update_refs(refs)
 

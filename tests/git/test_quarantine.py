@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import struct
 from collections.abc import AsyncIterator
@@ -56,6 +57,16 @@ async def test_an_honest_pack_goes_in_with_its_refs(vault: Vault, maker: Maker, 
     assert await vault.kinds([tip, tree, "1" * 40]) == {tip: "commit", tree: "tree", "1" * 40: None}
     assert await vault.is_ancestor(project.heads()["main"], tip)
     await vault.git.run("fsck", "--strict", git_dir=vault.store)
+
+
+async def test_the_refs_of_other_sessions_are_not_read(vault: Vault, maker: Maker) -> None:
+    other = vault.store / "refs" / "gitmachine" / "sessions" / "other" / "tip"
+    other.parent.mkdir(parents=True)
+    os.mkfifo(other)  # which would be waited for
+    tip = maker.commit({"a": "1"})
+    async with asyncio.timeout(20):
+        await vault.receive(maker.pack(tip), {TIP: tip})
+        assert await vault.refs("refs/gitmachine/sessions/s1/") == {TIP: tip}
 
 
 async def test_small_packs_become_loose_and_large_ones_stay(vault: Vault, maker: Maker) -> None:
