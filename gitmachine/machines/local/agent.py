@@ -57,6 +57,7 @@ MARKS_FILES = 2000
 MARKS_REST_NS = 20_000_000  # two changes may bear one time: the kernel's clock ticks every 1 to 10 ms
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
+NEVER = float("inf")
 RECOUNT_S, RECOUNT_SHARE, FREED_SHARE = 5.0, 100, 30  # a hundredth of a processor; a thirtieth when somebody frees
 EXCEEDED_PROCESSES, EXCEEDED_DISK = 2, 4
 ENGINES_MARKS = ("/.dockerenv", "/run/.containerenv")
@@ -480,7 +481,8 @@ class Disk:
     Asking the file system costs nothing, so that is done all the time; only when it has filled by a part of what is
     left is the directory itself counted, by a process of its own; and now and then without that, since others may
     free as much as is written here, more often when somebody has been seen to. Where the system can be written, in
-    a container, what was written there since the container was made counts, too.
+    a container, what was written there since the container was made counts, too. While no process is there that could
+    write, nobody looks: a thousand machines that wait are not to wake up four thousand times a second.
 
     Above the limit a command begins only once a count has ended that began after it came: what was freed before is then
     no longer tolerated, and what it writes itself is not taken for what was there.
@@ -514,10 +516,18 @@ class Disk:
             return
         if self.settling or self.waiting or filled - self.mark >= self.step:
             self.count(filled)
+        elif not jobs and not any(user_of(pid) == os.getuid() for pid, _ in other_processes()):
+            self.due = NEVER
         elif now >= self.looked_at + self.rest():
             self.looked_at = now
-            if any(user_of(pid) == os.getuid() for pid, _ in other_processes()):
-                self.count(filled)
+            self.count(filled)
+
+    def wake(self) -> None:
+        """Something is about to begin that may write."""
+        if self.due == NEVER:
+            self.mark, self.freed = self.filled(), 0
+            self.looked_at = time.monotonic()
+            self.due = self.looked_at + DISK_INTERVAL_S
 
     def rest(self) -> float:
         if self.freed >= self.step:
@@ -739,6 +749,8 @@ class Connection:
     def start(self, operation: bytes, fields: list[bytes]) -> None:
         if not self.open:  # it had to wait, and nobody waits for it any more
             return
+        if disk is not None:
+            disk.wake()
         given, self.descriptors = self.descriptors, []
         streams = [given[4] if len(given) > 4 else devnull, given[0], given[1]]
         job = Job(self, new_tag(), given[2:4])
@@ -924,7 +936,7 @@ def take_limits(options: dict[str, str]) -> None:
 
 def wait_s(now: float, used: float, idle_s: float) -> float:
     waits = [KILL_INTERVAL_S] if killing else []
-    if disk is not None:
+    if disk is not None and disk.due < NEVER:
         waits.append(disk.due - now)
     if ends_at:
         waits.append(ends_at - now)

@@ -120,6 +120,7 @@ def test_what_others_free_meanwhile_hides_nothing(tmp_path: Path, monkeypatch: p
     counts: list[int] = []
     monkeypatch.setattr(disk, "count", counts.append)
     monkeypatch.setattr(disk, "filled", lambda: disk.mark)
+    monkeypatch.setattr(agent, "jobs", {1: None})
     disk.cost = 0.5
     disk.look(disk.looked_at + 40)
     assert counts == []
@@ -130,6 +131,20 @@ def test_what_others_free_meanwhile_hides_nothing(tmp_path: Path, monkeypatch: p
     assert counts == []
     disk.look(disk.looked_at + 16)
     assert counts == [less]
+
+
+def test_nobody_looks_at_the_disk_while_nobody_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = agent.Disk(str(tmp_path), 48 * MIB, system=False)
+    others = [(os.getpid(), b"S")]
+    monkeypatch.setattr(agent, "other_processes", lambda: iter(others))
+    monkeypatch.setattr(disk, "filled", lambda: disk.mark)
+    disk.look(now := disk.looked_at + 1)
+    assert disk.due == now + 0.25  # something is left in the background
+    others.clear()
+    disk.look(now)
+    assert disk.due == agent.NEVER
+    disk.wake()
+    assert disk.due < agent.NEVER
 
 
 async def test_a_command_that_is_given_up_while_the_disk_is_counted_leaves_nothing(bounded: LocalMachine) -> None:
