@@ -54,6 +54,7 @@ KILL_INTERVAL_S = 0.002
 SOCKET_BACKLOG = 4096
 STOP_PASSES = 200
 MARKS_FILES = 2000
+LARGE_FOR_S = 30.0  # what was too much a moment ago is not walked through again for the same answer
 MARKS_REST_NS = 20_000_000  # two changes may bear one time: the kernel's clock ticks every 1 to 10 ms
 DISK_INTERVAL_S = 0.25
 DISK_STEP_BYTES = 1024 * 1024
@@ -76,6 +77,7 @@ killing: list[Job] = []  # jobs whose tree is being killed
 connections: set[Connection] = set()
 quiet_holders: set[Connection] = set()
 quiet_stopped: list[int] = []
+large: dict[bytes, float] = {}  # of what `marks` was asked that was too much -> until when it counts as that
 not_ours: set[int] = set()  # processes of another user, such as a relay
 next_tag = 1
 listeners: dict[bytes, _socket.socket] = {}  # port -> what the host accepts connections from
@@ -445,6 +447,9 @@ def marks(waiting: list[bytes], left_out: bytes = b"", *, links: bool = False) -
     Unless `links` are taken for what they are, one that leads elsewhere says nothing of what is there.
     """
     lines: list[bytes] = []
+    top = waiting[0] if waiting else b""
+    if large.get(top, 0.0) > time.monotonic():
+        return b""
     newest = time.time_ns() - MARKS_REST_NS
     kinds = (stat.S_IFREG, stat.S_IFDIR, *((stat.S_IFLNK,) if links else ()))
     try:
@@ -455,7 +460,7 @@ def marks(waiting: list[bytes], left_out: bytes = b"", *, links: bool = False) -
             except FileNotFoundError:
                 continue
             kind = stat.S_IFMT(found.st_mode)
-            if kind not in kinds or found.st_ctime_ns >= newest or len(lines) + len(waiting) >= MARKS_FILES:
+            if kind not in kinds or found.st_ctime_ns >= newest:
                 return b""
             fields = (found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             lines.append(b"%s %d %d %d %d %d" % (path, *fields))
@@ -464,7 +469,8 @@ def marks(waiting: list[bytes], left_out: bytes = b"", *, links: bool = False) -
                     for entry in entries:
                         if entry.path != left_out:
                             waiting.append(entry.path)
-                        if len(waiting) >= MARKS_FILES:
+                        if len(lines) + len(waiting) > MARKS_FILES:
+                            large[top] = time.monotonic() + LARGE_FOR_S
                             return b""
     except OSError:
         return b""

@@ -163,6 +163,8 @@ async def test_marks_promise_nothing_of_what_leads_elsewhere_or_is_too_much_or_n
     assert await observer.tree_marks("/w/repo") == b""
     await machine.execute(f"rm repo/pipe; {SETTLED}")
     assert await observer.tree_marks("/w/repo") == b""
+    await machine.execute(f"mkdir few; touch few/1; {SETTLED}")
+    assert await observer.tree_marks("/w/few") != b""
     await machine.execute("touch repo/now")
     assert await observer.marks("/w/repo", ["now"]) == b""
     assert await observer.marks("/w/repo", ["missing"]) == b""
