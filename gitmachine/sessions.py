@@ -157,7 +157,7 @@ class Registry:
         return self.settings.sessions / session_id / "record.json"
 
     def _ids(self) -> list[str]:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # who makes a session is told
             return sorted(name for name in os.listdir(self.settings.sessions) if not name.startswith("."))
         return []
 
