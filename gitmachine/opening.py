@@ -247,6 +247,7 @@ async def _bring_up_fork(
     record = record_of(machine, config, vault, store, f"{await machine.home()}/repo", None)
     session = session_of(machine, config, vault, store, record, deliver)
     refs = {"base": origin.base, "tip": entry.tip, "files": entry.checkpoint, "history": entry.sha}
+    refs |= {"head": entry.tip, f"heads/{config.session}": entry.tip}
     await vault.update_refs({session.branch.ref(name): sha for name, sha in refs.items() if sha})
     complete = shared is not None and objects is not None
     await provision(session, remote, entry.tip, objects, complete=complete)
@@ -254,7 +255,11 @@ async def _bring_up_fork(
     session.record = record.model_copy(update={"base": origin.base, "base_branch": origin.parent.base_branch})
     await session.note(MachineState.RUNNING)
     told = f"fork of {origin.parent.session} at {entry.number}"
-    captured = await session.branch.capture(Draft("fork", told, target=entry.number))
+    draft = Draft("fork", told, target=entry.number)
+    if entry.tip and session.branch.checkout.is_prepared and entry.tree == await vault.tree_of(entry.tip):
+        await session.branch.begin(entry.tip, draft)  # what git has just checked out is all there is
+        return session
+    captured = await session.branch.capture(draft)
     if captured.tree != entry.tree:
         changes = await vault.changes(entry.tree, captured.tree)
         raise GitError(f"{told}: {len(changes)} files are not as checkpoint {entry.number} has them")
