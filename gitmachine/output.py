@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable
 from dataclasses import replace
 from pathlib import Path
 
 from gitmachine.types import ExecuteOptions, ExecutionResult, OutputCallback
+
+log = logging.getLogger(__name__)
 
 KEPT_BYTES = 64 * 1024 * 1024
 """Kept of one command's output, stdout and stderr together, in the order they came."""
@@ -24,17 +27,18 @@ class OutputKeeper:
         self._waiting: list[bytes] = []
         self._seen = 0
         self._written = 0
+        self._is_broken = False
 
     def attach(self, options: ExecuteOptions) -> ExecuteOptions:
         """The options with this keeper in front of their callbacks."""
         return options.with_(on_stdout=self._behind(options.on_stdout), on_stderr=self._behind(options.on_stderr))
 
     async def finish(self, result: ExecutionResult) -> ExecutionResult:
-        """The result, with the place of the whole output if there is more than it holds."""
+        """The result, with the place of the whole output if that is more than it holds and could be written."""
         if not result.truncated or not self._seen:
             return result
         await self._write_waiting()
-        return replace(result, output_path=str(self._path))
+        return result if self._is_broken else replace(result, output_path=str(self._path))
 
     def _behind(self, callback: OutputCallback | None) -> OutputCallback:
         def on_output(text: str) -> Awaitable[None] | None:
@@ -46,7 +50,7 @@ class OutputKeeper:
 
     def _keep(self, text: str) -> bool:
         """Whether it is time to write."""
-        if self._seen > KEPT_BYTES:
+        if self._seen > KEPT_BYTES or self._is_broken:
             return False
         data = text.encode("utf-8", "replace")
         self._seen += len(data)
@@ -65,7 +69,11 @@ class OutputKeeper:
     async def _write_waiting(self) -> None:
         chunk, self._waiting = b"".join(self._waiting), []
         self._written += len(chunk)
-        await asyncio.to_thread(self._write, chunk)
+        try:
+            await asyncio.to_thread(self._write, chunk)
+        except OSError as error:  # the command has run, and its checkpoint is worth more than the rest of its output
+            self._is_broken = True
+            log.warning("the whole output of a command cannot be kept: %s", error)
 
     def _write(self, chunk: bytes) -> None:
         self._path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -16,6 +16,7 @@ from gitmachine import (
     MachineState,
     RunOptions,
     StateError,
+    settings,
 )
 from tests.session.conftest import MachineMaker, Opener, out, said
 from tests.support.git_server import TOKEN, Repository
@@ -362,6 +363,17 @@ async def test_what_a_result_cannot_hold_is_kept_whole_on_the_host(session: Open
     with open(result.output_path) as file:
         assert file.read() == "".join(f"{number}\n" for number in range(1, 20001))
     assert (await gm.run("echo short")).output_path is None
+
+
+async def test_output_that_cannot_be_kept_costs_neither_result_nor_checkpoint(session: Opener) -> None:
+    gm = await session()
+    (settings.load().sessions / gm.record.id / "output").write_text("in the way")
+    seen: list[str] = []
+    result = await gm.run("seq 1 200000 | tee numbers", max_output_bytes=1000, on_stdout=seen.append)
+    assert result.truncated
+    assert result.output_path is None
+    assert "".join(seen) == "".join(f"{number}\n" for number in range(1, 200001))
+    assert (await gm.history(1))[0].changed == 1
 
 
 async def test_files_can_be_read_written_edited_and_listed_by_paths_in_the_checkout(
