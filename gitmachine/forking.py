@@ -90,7 +90,7 @@ async def at_once(works: Sequence[Callable[[], Awaitable[_T]]], undo: Callable[[
         for task in filter(asyncio.Future.done, tasks):
             task.result()
         return [task.result() for task in tasks]
-    except BaseException:
+    except BaseException:  # a cancellation, too: the forks that were made belong to nobody
         for task in tasks:
             task.cancel()
         made = [r for r in await asyncio.gather(*tasks, return_exceptions=True) if not isinstance(r, BaseException)]

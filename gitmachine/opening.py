@@ -62,7 +62,7 @@ async def open_new(
             found = await salvage(earlier, config, vault, store, deliver)
         try:
             session = await _bring_up(machine, config, vault, store, deliver, earlier, found)
-        except BaseException:
+        except BaseException:  # a cancellation, too, must leave no machine running
             await asyncio.shield(_take_down(machine, store, earlier))
             raise
     await _tidy(registry)
@@ -81,7 +81,7 @@ async def open_fork(machine: Machine, config: SessionConfig, deliver: Deliver, v
         await to_its_end(asyncio.to_thread(store.make))
         async with store.lock.exclusive(config.lock_timeout):
             return await _bring_up_fork(machine, config, vault, store, deliver, origin, remote)
-    except BaseException:
+    except BaseException:  # a cancellation, too, must leave no machine running
         await asyncio.shield(_take_down(machine, store, None))
         await asyncio.shield(_forget(vault, store))
         raise
