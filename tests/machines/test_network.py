@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import io
 import os
@@ -37,6 +38,7 @@ Told = Callable[[], Awaitable[list[tuple[str, int]]]]
 WHEEL = "greeting-1.0-py3-none-any.whl"
 
 
+@functools.cache  # an archive notes when it was made, and the page gives the sum of what is served after it
 def wheel() -> bytes:
     """A small package, as an index serves it."""
     content = io.BytesIO()
