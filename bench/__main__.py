@@ -19,6 +19,7 @@ from pathlib import Path
 
 from bench import registry, results
 from bench.describing import this_machine, this_moment
+from bench.disk import on_a_new_one
 from bench.registry import Figure, Place
 from bench.repositories import Repositories
 from tests import leaks
@@ -63,9 +64,9 @@ def _run(figures: list[Figure], long: bool) -> list[str]:
     for figure in figures:
         argv = [sys.executable, "-m", "bench", figure.name, "--take", *(["--long"] if long else [])]
         limit = _PATIENCE * figure.seconds * (_LONG_FACTOR if long else 1)
-        with _work() as work:
+        with _work() as (work, prefix):
             try:
-                subprocess.run(argv, check=True, timeout=limit, cwd=work, env=_environment(work))
+                subprocess.run([*prefix, *argv], check=True, timeout=limit, cwd=work, env=_environment(work))
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
                 print(f"{figure.name}: {error}", file=sys.stderr, flush=True)
                 failed.append(figure.name)
@@ -73,14 +74,17 @@ def _run(figures: list[Figure], long: bool) -> list[str]:
 
 
 @contextmanager
-def _work() -> Iterator[Path]:
-    """A directory for one figure. What still runs in it afterwards is ended: machines outlive a killed program."""
+def _work() -> Iterator[tuple[Path, list[str]]]:
+    """A directory for one figure, and what to put in front of its command line.
+
+    What still runs in it afterwards is ended: machines outlive a killed program.
+    """
     with tempfile.TemporaryDirectory(prefix="gitmachine-bench-", ignore_cleanup_errors=True) as directory:
-        work = Path(directory)
-        work.chmod(0o711)
-        (work / "repositories").mkdir(mode=0o755)
+        work = Path(directory, "work")
+        Path(directory).chmod(0o711)
+        work.mkdir(mode=0o711)
         try:
-            yield work
+            yield work, on_a_new_one(Path(directory, "disk"), work)
         finally:
             for process in leaks.processes(directory):
                 with suppress(ProcessLookupError):
@@ -96,6 +100,7 @@ def _take(figure: Figure, long: bool) -> int:
     """Takes one figure in this process, in the current directory."""
     work = Path.cwd()
     place = Place(work, Repositories(work / "repositories"), long)
+    place.repositories.directory.mkdir(mode=0o755)
     moment, began = this_moment(), time.monotonic()
     rows = asyncio.run(figure.load()(place))
     spent = time.monotonic() - began

@@ -182,6 +182,7 @@ async def _bring_up(
 ) -> Session:
     machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
+    await machine.observer(".")  # which comes up with the machine when it is asked for before
     remote, offline, grant = await _start(machine, config, vault, earlier)
     if grant is not None:
         config = config.with_env(grant.wishes.env)  # so that they count among the session's secrets
@@ -194,25 +195,40 @@ async def _bring_up(
     objects = await machine.share_objects(vault.upstream_objects)
     before = await session.branch.refs() if earlier else {}
     goes_on = earlier is not None and commit == before.get("tip")
-    await session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
     branches = {f"refs/{name}": sha for name, sha in before.items() if name.startswith("heads/")}
     stashes = stashes_of(before)
-    await provision(session, remote, commit, objects, branches=branches, also=stashes)
+    recording = session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
+    making = provision(session, remote, commit, objects, branches=branches, also=stashes)
+    if machine.capabilities.compound:  # what the vault has is part of what it is asked then
+        await recording
+        await making
+    else:
+        await both(recording, making)
     await session.branch.checkout.store_stashes(stashes)
     if goes_on:
         await session.branch.restore_files()
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
     if found is not None:
-        await tell_recovery(session, found, await session.branch.capture(recovery_draft(found)), before)
+        beginning = _recovered(session, found, before)
     elif goes_on or not session.branch.checkout.is_prepared:
-        await session.branch.capture(Draft("start", "start"))
+        beginning = _looked_at(session)
     else:
-        await session.branch.begin(commit, Draft("start", "start"))
+        beginning = session.branch.begin(commit, Draft("start", "start"))
     default = remote.heads.get(remote.default_branch or "")
     if objects is not None and default is not None:
-        await session.branch.checkout.keep_spare(vault.path.name, default, objects)
+        await both(beginning, session.branch.checkout.keep_spare(vault.path.name, default, objects))
+    else:
+        await beginning
     return session
+
+
+async def _looked_at(session: Session) -> None:
+    await session.branch.capture(Draft("start", "start"))
+
+
+async def _recovered(session: Session, found: Salvage, before: dict[str, str]) -> None:
+    await tell_recovery(session, found, await session.branch.capture(recovery_draft(found)), before)
 
 
 async def _start(
@@ -224,9 +240,14 @@ async def _start(
         grant = await adapt(machine, await grant_for(config, vault, remote))
         await machine.start()
         return remote, offline, grant
+
+    async def known() -> tuple[RemoteState, bool, Grant | None]:
+        remote, offline = await _fetch(vault, earlier)
+        return remote, offline, await grant_for(config, vault, remote)
+
     # Neither needs the other, and both take their time.
-    (remote, offline), _ = await both(_fetch(vault, earlier), machine.start())
-    return remote, offline, await adapt(machine, await grant_for(config, vault, remote))
+    (remote, offline, grant), _ = await both(known(), machine.start())
+    return remote, offline, await adapt(machine, grant)
 
 
 async def _bring_up_fork(
@@ -241,6 +262,7 @@ async def _bring_up_fork(
     entry = origin.entry
     machine.label(session=config.session, id=store.id)
     await machine.claim_spare(vault.path.name)
+    await machine.observer(".")  # which comes up with the machine when it is asked for before
     shared = await machine.share_objects(origin.shared) if origin.shared else None
     await machine.start()
     objects = await machine.share_objects(vault.upstream_objects)

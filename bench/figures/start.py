@@ -1,7 +1,9 @@
 """From a session's start to its first command, against writing the working tree and an empty sandbox.
 
-Nothing is deleted between the rounds: ext4 looks at each inode that was deleted lately before it hands out a new one,
-so writing files after deleting as many is several times slower, for the floor most of all.
+Nothing is deleted: ext4 looks at each inode that was deleted lately before it hands out a new one, so writing files
+after deleting as many is several times slower, for the floor most of all. The sessions' machines run on, each with
+nothing to do, until whoever takes the figure ends them and removes what they have. And nothing waits to be written to
+the disk when a turn begins: who makes a file durable in a journal would wait for all that the turn before has written.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import itertools
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from bench import floors
 from bench.measure import FLOOR, Contender, Effort, Plan, Row, Taken, compare, rounds
@@ -20,29 +24,24 @@ from gitmachine.settings import load
 
 LONG_HISTORY = 2_000
 AIM_WARM, AIM_COLD, AIM_FIRST, AIM_ORIGINAL = 0.2, 1.2, 1.2, 10.0
-_STOPS_AT_ONCE = 4
 
 
 @dataclass(slots=True)
 class Starting:
-    """Sessions that are started and used for one command; they are ended all together, with the block."""
+    """Sessions that are started and used for one command."""
 
     place: Place
     started: list[GitMachine] = field(default_factory=list)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
+    held: list[BinaryIO] = field(default_factory=list)
 
     async def __aenter__(self) -> Starting:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        turns = asyncio.Semaphore(_STOPS_AT_ONCE)
-
-        async def end(gm: GitMachine) -> None:
-            async with turns:
-                await gm.stop(push=False)
-
-        await asyncio.gather(*(end(gm) for gm in self.started))
-        await spare_is_there()
+        for gm in self.started:
+            await gm.detach()
+        await self.with_spare()
 
     async def ready(self, repository: str) -> None:
         """A new session up to the end of its first command."""
@@ -57,9 +56,17 @@ class Starting:
         return self.place.below(f"tree-{next(self.numbers)}")
 
     async def without_spare(self) -> None:
+        """The spares that there are look as if they were in the making: none is taken, and no other begun."""
+        await self.with_spare()
+        for lock in load().spares.glob("*/*/lock"):
+            self.held.append(lock.open("rb"))
+            fcntl.flock(self.held[-1], fcntl.LOCK_EX)
+
+    async def with_spare(self) -> None:
+        while self.held:
+            self.held.pop().close()
         await spare_is_there()
-        if load().spares.exists():
-            load().spares.rename(self.place.work / f"spares-{next(self.numbers)}")
+        await asyncio.to_thread(os.sync)
 
 
 async def spare_is_there() -> None:
@@ -101,13 +108,13 @@ async def _seen(sessions: Starting, files: int, commits: int, effort: Effort) ->
 
     contenders = {
         "cold": Contender(ours, sessions.without_spare),
-        "warm": Contender(ours, spare_is_there),
-        FLOOR: Contender(floor, spare_is_there),
+        "warm": Contender(ours, sessions.with_spare),
+        FLOOR: Contender(floor, sessions.with_spare),
     }
     if commits > 1:
-        contenders["original"] = Contender(lambda: original(f"file://{repository}", sessions.directory()))
+        address = f"file://{repository}"
+        contenders["original"] = Contender(lambda: original(address, sessions.directory()), sessions.with_spare)
     taken = await rounds(contenders, effort)
-    await sessions.without_spare()
     return _rows(taken, files, commits)
 
 
@@ -161,7 +168,7 @@ async def _first(sessions: Starting, base: str, root: Path, files: int, effort: 
     names: list[str] = []
 
     async def another_address() -> None:
-        await sessions.without_spare()
+        await spare_is_there()
         names.append(f"{files}-{len(names)}.git")
         (root / names[-1]).symlink_to(repository)
 

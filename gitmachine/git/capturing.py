@@ -93,7 +93,8 @@ class Captures:
     async def record_base(self, base: str | None, remote: str | None, tip: str | None) -> None:
         """Pins what the session starts from, what the remote has of it, and where it stands."""
         known = {"base": base, "tip": tip, "remote": remote, "head": tip, f"heads/{self._owner.branch}": tip}
-        await self._vault.update_refs({self.ref(name): sha for name, sha in known.items()})
+        # Its tree is asked for in a moment, and git's start is most of what either takes.
+        await both(self._vault.update_refs({self.ref(name): sha for name, sha in known.items()}), self._tree(tip))
 
     # --- machine to vault -------------------------------------------------------------------------------
 

@@ -33,6 +33,9 @@ class Checkout:
             pass
         self._git("reset", "-q", "--hard")
         self.mark = "=mark"
+        self.prepare()
+
+    def prepare(self) -> None:
         self._step("prepare", GM_ADOPT_INDEX="yes", GM_NEXT=self.mark)
 
     def look(self, few: str = "") -> str:
@@ -212,6 +215,30 @@ def test_what_changes_while_git_looks_is_seen_by_the_next(checkout: Checkout) ->
     assert not checkout.is_on_the_short_way
     (checkout.tools / "git").unlink()
     assert checkout.look() == checkout.truth()
+
+
+def test_only_for_one_that_has_just_been_written_is_the_clock_of_files_waited_for(checkout: Checkout) -> None:
+    waits = checkout.path / "waits"
+    checkout.replace_tool("sleep", f'echo >> {waits}; exec sleep "$@"')
+    index = checkout.tree / ".git" / "index"
+    os.utime(index)
+    checkout.prepare()
+    assert waits.read_text() == "\n"
+    second_ago = time.time() - 1
+    os.utime(index, (second_ago, second_ago))
+    checkout.prepare()
+    assert waits.read_text() == "\n"
+    in_place(checkout.tree / "d0" / "f1.txt")
+    assert checkout.look() == checkout.truth() != checkout.head
+
+
+def test_where_times_cannot_be_compared_the_clock_of_files_is_waited_for(checkout: Checkout) -> None:
+    waits = checkout.path / "waits"
+    checkout.replace_tool("sleep", f'echo >> {waits}; exec sleep "$@"')
+    checkout.replace_tool("stat", 'case "$*" in *%.9Y*) echo %.9Y; echo %.9Y ;; *) exec stat "$@" ;; esac')
+    os.utime(checkout.tree / ".git" / "index", (1e9, 1e9))
+    checkout.prepare()
+    assert waits.read_text() == "\n"
 
 
 LACKING = {

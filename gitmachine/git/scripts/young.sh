@@ -7,9 +7,16 @@
 note_time() {
     [ "$(wc -c < "$GIT_DIR/index")" -gt 65536 ] || return
     echo large > "$GIT_DIR/gm.fresh"
-    touch -r "$GIT_DIR/index" "$GIT_DIR/gm.fresh"
     # The clock of files ticks: what changes from here on bears another time.
-    sleep 0.02
+    is_past || sleep 0.02
+    touch -r "$GIT_DIR/index" "$GIT_DIR/gm.fresh"
+}
+
+# Whether the index is some ticks older than gm.fresh.
+is_past() {
+    set -- $(stat -c %.9Y "$GIT_DIR/index" "$GIT_DIR/gm.fresh" 2> /dev/null) ''
+    case "$1$2" in *[!0-9.]* | '') return 1 ;; esac
+    [ "$((${2%.*}${2#*.} - ${1%.*}${1#*.}))" -gt 20000000 ]
 }
 
 # gm.fresh moves on only when the work is done, so whatever stops this one, the next begins where it did.

@@ -42,6 +42,11 @@ class Layout:
     def observer_record(self) -> Path:
         return self.directory / OBSERVER_RECORD
 
+    @property
+    def compiled(self) -> Path:
+        """The agent's byte code, for all machines of one state directory."""
+        return self.directory.parent.parent / "agent.pyc"
+
     @classmethod
     def of(cls, settings: Settings, machine_id: str) -> Layout:
         return cls(settings.machines / machine_id)

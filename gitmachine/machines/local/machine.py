@@ -37,6 +37,7 @@ from gitmachine.machines.local.spares import Spares
 from gitmachine.machines.local.user import machine_user
 from gitmachine.network.policy import AllowList
 from gitmachine.settings import Settings, load
+from gitmachine.together import both
 from gitmachine.types import Capabilities, ExecuteOptions, ExecutionResult, MachineState, Refusal, Wishes
 
 _LIFECYCLE_LIMIT_S = 60.0
@@ -82,6 +83,7 @@ class LocalMachine(Machine):
         self._record: MachineRecord | None = None
         self._gateway: LocalGateway | None = None
         self._counters: Counters | None = None
+        self._observed: observer.LocalObserver | None = None
         self._stopped = False
         self._making = asyncio.Lock()
 
@@ -156,11 +158,8 @@ class LocalMachine(Machine):
         if self.state is not MachineState.IDLE:
             raise StateError(f"machine {self.id} was started before: use it, or make a new LocalMachine")
         try:
-            layout = await self._directory()
-            # A launch in a thread cannot be cancelled: it is waited for, and then undone below.
-            await _uninterrupted(asyncio.to_thread(self._launch, layout))
-            await self._wait_until_ready(layout)
-            await self._open_gateway()
+            coming = self._come_up(await self._directory())
+            await (both(coming, _uninterrupted(self._observed.come_up())) if self._observed else coming)
         except BaseException:
             await asyncio.shield(self._undo())
             raise
@@ -274,12 +273,18 @@ class LocalMachine(Machine):
         return sandbox.OBJECTS
 
     async def observer(self, path: str) -> Observer | None:
-        """None for a path outside the home directory. Works while the machine is paused."""
+        """None for a path outside the home directory. Works while the machine is paused.
+
+        Asked for before `start()`, it comes up beside the machine.
+        """
         layout = await self._directory()
         where = posixpath.normpath(posixpath.join(sandbox.HOME, path))
         if where != sandbox.HOME and not where.startswith(f"{sandbox.HOME}/"):
             return None
-        return observer.LocalObserver(layout, self._user, where[len(sandbox.HOME) :].lstrip("/"))
+        found = observer.LocalObserver(layout, self._user, where[len(sandbox.HOME) :].lstrip("/"))
+        if self._record is None:
+            self._observed = found
+        return found
 
     async def claim_spare(self, key: str) -> bool:
         if self.state is not MachineState.IDLE:
@@ -303,6 +308,12 @@ class LocalMachine(Machine):
             connection.close()
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    async def _come_up(self, layout: Layout) -> None:
+        # A launch in a thread cannot be cancelled: it is waited for, and then undone by start().
+        await _uninterrupted(asyncio.to_thread(self._launch, layout))
+        await self._wait_until_ready(layout)
+        await self._open_gateway()
 
     async def _directory(self) -> Layout:
         if self._stopped:
@@ -342,6 +353,7 @@ class LocalMachine(Machine):
         return Plan(
             name="agent",
             directory=layout.directory,
+            compiled=layout.compiled,
             user=self._user,
             binds=(
                 Bind(layout.home, sandbox.HOME, writable=True),
@@ -381,7 +393,7 @@ class LocalMachine(Machine):
 
     async def _undo(self) -> None:
         """After a start that failed: nothing is left, and it can be tried again."""
-        layout, self._layout = self._layout, None
+        layout, self._layout, self._observed = self._layout, None, None
         if layout is not None:
             with suppress(MachineError):
                 await self._end(layout)

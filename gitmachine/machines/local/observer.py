@@ -63,14 +63,15 @@ class LocalObserver:
 
     async def _retried(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """It may end of idleness between our look and our call: then nothing had begun, and we try once more."""
-        await self._ensure()
+        await self.come_up()
         try:
             return await operation()
         except MachineLost:
-            await self._ensure()
+            await self.come_up()
             return await operation()
 
-    async def _ensure(self) -> None:
+    async def come_up(self) -> None:
+        """Starts it, unless it lives. Raises MachineLost, MachineUnavailable, MachineError."""
         if self._live() is not None:
             return
         if not await asyncio.to_thread(self._layout.directory.is_dir):
@@ -88,6 +89,7 @@ class LocalObserver:
         return Plan(
             name="observer",
             directory=self._layout.directory,
+            compiled=self._layout.compiled,
             user=self._user,
             home=_HOME,
             binds=(

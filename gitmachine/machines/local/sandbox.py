@@ -19,6 +19,7 @@ from pathlib import Path
 
 from gitmachine.errors import MachineError, MachineUnavailable
 from gitmachine.machines.local import cgroup, proc, seccomp
+from gitmachine.machines.local.bytecode import compiled
 from gitmachine.machines.local.cgroup import Groups
 from gitmachine.machines.local.probe import BWRAP_ENVIRONMENT, PYTHON, bwrap_path, unavailable
 from gitmachine.machines.local.user import User
@@ -28,6 +29,7 @@ OBJECTS = "/run/gm/objects"
 SHADOW = "/run/gm/shadow"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 AGENT = Path(__file__).with_name("agent.py")
+_PROGRAM = "/run/gm/agent"
 _LAUNCH_LIMIT_S = 20.0
 _BACKLOG = 4096
 
@@ -57,6 +59,8 @@ class Plan:
     """The socket is `<name>.sock`, what bubblewrap says goes to `<name>.log`, both in `directory`."""
     directory: Path
     user: User
+    compiled: Path
+    """Where the agent's byte code is kept for the next sandbox."""
     binds: tuple[Bind, ...]
     home: str = HOME
     network: bool = False
@@ -206,13 +210,13 @@ def launch(plan: Plan) -> Init:
         fds.inherit(info_writer)
         log = fds.keep(os.open(log_path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600))
         files = fds.etc(network=plan.network)
-        files["/run/gm/agent.py"] = fds.file(AGENT.read_bytes())
+        files[_PROGRAM] = fds.file(compiled(AGENT.read_bytes(), plan.compiled))
         argv = [bwrap, *confinement(network=plan.network, reads_all=plan.reads_all), "--as-pid-1", "--clearenv"]
         argv += [*file_system(files, plan.tmp_bytes, network=plan.network), *bind_options(plan.binds)]
         for name, value in base_environment(plan.home).items():
             argv += ["--setenv", name, value]
         argv += ["--chdir", "/", "--info-fd", str(info_writer), "--seccomp", str(fds.file(seccomp.program()))]
-        argv += ["--", PYTHON, "-I", "-S", "/run/gm/agent.py", str(listener), *plan.agent_arguments]
+        argv += ["--", PYTHON, "-I", "-S", _PROGRAM, str(listener), *plan.agent_arguments]
         start_detached(argv, plan.user, fds.inherited, log, plan.groups)
         fds.release(info_writer)
         pid = _read_pid(info_reader, log_path)

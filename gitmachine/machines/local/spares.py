@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -56,7 +57,6 @@ class Spares:
         async with self._locked():
             for spare in (await self._by_state())[READY]:
                 await asyncio.to_thread(self._hand_over, spare, layout)
-                await remove_tree(spare)
                 return True
         return False
 
@@ -94,6 +94,7 @@ class Spares:
         objects.share(spare / "objects", layout.objects, readable_by_others=self._user.switch)
         layout.home.rmdir()
         (spare / "home").rename(layout.home)
+        shutil.rmtree(spare)  # what is left of it only we have written
 
     def _build(self, layout: Layout, command: str, options: ExecuteOptions) -> None:
         spare = self._directory / secrets.token_hex(6)

@@ -227,8 +227,11 @@ async def test_an_unknown_machine_is_not_found(state_dir: Path, machine_id: str)
         await LocalMachine.connect(machine_id)
 
 
-async def test_a_start_that_fails_leaves_nothing_and_says_why(state_dir: Path) -> None:
+@pytest.mark.parametrize("observed", [False, True])
+async def test_a_start_that_fails_leaves_nothing_and_says_why(state_dir: Path, observed: bool) -> None:
     machine = LocalMachine(limits=Limits(open_files=5))  # too few for the agent
+    if observed:
+        await machine.observer(".")
     with pytest.raises(MachineUnavailable, match="Too many open files"):
         await machine.start()
     assert machine.state is MachineState.IDLE
@@ -236,8 +239,13 @@ async def test_a_start_that_fails_leaves_nothing_and_says_why(state_dir: Path) -
     assert list((state_dir / "machines").iterdir()) == []
 
 
-async def test_a_cancelled_start_leaves_nothing(state_dir: Path) -> None:
-    task = asyncio.create_task(LocalMachine().start())
+@pytest.mark.parametrize("made", ["", "agent.sock", "observer.sock", "agent.log", "observer.json", "machine.json"])
+async def test_a_cancelled_start_leaves_nothing(state_dir: Path, made: str) -> None:
+    machine = LocalMachine()
+    await machine.observer(".")
+    task = asyncio.create_task(machine.start())
+    while made and not list(state_dir.glob(f"machines/*/{made}")):
+        await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -205,6 +205,23 @@ async def test_an_observer_that_ended_is_started_again(machine: LocalMachine) ->
     assert (await observer.execute("echo again")).stdout == "again\n"
 
 
+async def test_an_observer_that_is_asked_for_before_the_start_comes_up_with_the_machine(state_dir: Path) -> None:
+    del state_dir
+    machine = LocalMachine()
+    try:
+        observer = await machine.observer(".")
+        assert observer is not None
+        await machine.start()
+        assert machine._layout is not None
+        up = await asyncio.to_thread(live, machine._layout)
+        assert up is not None
+        await machine.write_file("x", "x")
+        assert await observer.read_bytes("/w/x") == b"x"
+        assert await asyncio.to_thread(live, machine._layout) == up
+    finally:
+        await machine.stop()
+
+
 async def test_there_is_no_observer_outside_the_home(machine: LocalMachine) -> None:
     assert await machine.observer("/etc") is None
     assert await machine.observer("/home/user/../other") is None
@@ -292,6 +309,7 @@ async def test_no_call_blocks_the_event_loop(repository: Path, state_dir: Path) 
         try:
             await machine.share_objects(repository / ".git" / "objects")
             await machine.claim_spare("a")
+            await machine.observer(".")
             await machine.start()
             await machine.execute("cat", ExecuteOptions(stdin="x" * 500_000))
             await machine.write_file("a/b", "x")
