@@ -255,7 +255,10 @@ class Machine(ABC):
         return None
 
     async def observer(self, path: str) -> Observer | None:
-        """A place that sees the machine's directory `path` from outside; None when the provider has none."""
+        """A place that sees the machine's directory `path` from outside; None when the provider has none.
+
+        A session asks before `start()`, too, so that what takes its time can come up beside the machine.
+        """
         del path
         return None
 

@@ -28,6 +28,7 @@ from gitmachine.git.remote import Remote
 from gitmachine.git.turns import in_turn, turn
 from gitmachine.locks import FileLock
 from gitmachine.settings import Settings
+from gitmachine.together import both
 
 __all__ = ["Change", "Commit", "RemoteState", "Vault", "vault_name"]
 
@@ -251,18 +252,25 @@ class Vault(ObjectStore):
         return FileLock(self.path / file, f"the vault {self.name}")
 
     async def _fetch_once(self, remote: Remote) -> RemoteState:
-        state, ours = await asyncio.gather(self.ask_remote(), self._refs(self.upstream))
-        if _same(state, ours):
-            self._known = tuple(dict.fromkeys(state.heads.values()))
-            return state
-        async with self._lock("fetch.lock").exclusive(timeout=_LOCK_WAIT_S):
-            await past_left_locks(partial(self._fetch_from, remote), self.upstream)
-            ours = await self._refs(self.upstream)
+        if await asyncio.to_thread(_has_refs, self.upstream):
+            state, ours = await asyncio.gather(self.ask_remote(), self._refs(self.upstream))
+            if _same(state, ours):
+                self._known = tuple(dict.fromkeys(state.heads.values()))
+                return state
+            ours = await self._fetched(remote)
+        else:  # nothing that it could say makes the fetch needless
+            state, ours = await both(self.ask_remote(), self._fetched(remote))
         # The remote may have moved since it was asked: what was fetched is the truth.
         heads = below(ours, "refs/heads/")
         self._known = tuple(dict.fromkeys(heads.values()))
         default = state.default_branch if state.default_branch in heads else None
         return RemoteState(heads, below(ours, "refs/tags/"), default)
+
+    async def _fetched(self, remote: Remote) -> dict[str, str]:
+        """All refs of upstream after a fetch."""
+        async with self._lock("fetch.lock").exclusive(timeout=_LOCK_WAIT_S):
+            await past_left_locks(partial(self._fetch_from, remote), self.upstream)
+            return await self._refs(self.upstream)
 
     async def _fetch_from(self, remote: Remote) -> None:
         await self._git.run(
@@ -296,6 +304,10 @@ class Vault(ObjectStore):
             ) from error  # fmt: skip
         except OSError as error:
             raise VaultError(f"the vault {self.path} could not move the session's refs: {error.strerror}") from error
+
+
+def _has_refs(repository: Path) -> bool:
+    return (repository / "packed-refs").exists() or any((repository / "refs").glob("*/*"))
 
 
 def _same(state: RemoteState, ours: Mapping[str, str]) -> bool:

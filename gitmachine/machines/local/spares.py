@@ -92,6 +92,7 @@ class Spares:
     def _hand_over(self, spare: Path, layout: Layout) -> None:
         # The spare's repository may lean on objects that the vault has since packed otherwise.
         objects.share(spare / "objects", layout.objects, readable_by_others=self._user.switch)
+        (spare / "lock").unlink()  # whoever finds it from now on, after a crash, too, takes it for a dead one
         layout.home.rmdir()
         (spare / "home").rename(layout.home)
         shutil.rmtree(spare)  # what is left of it only we have written

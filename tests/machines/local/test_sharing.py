@@ -253,6 +253,28 @@ async def test_a_spare_is_claimed_once_and_by_its_key(repository: Path, state_di
             await machine.stop()
 
 
+async def test_a_spare_that_was_being_claimed_when_its_program_was_killed_is_not_offered_again(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, second = LocalMachine(), LocalMachine()
+    try:
+        await killed.keep_spare("a", "touch x", ExecuteOptions())
+        await ready(state_dir)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", _killed)
+            with pytest.raises(KeyboardInterrupt):
+                await killed.claim_spare("a")
+        assert await second.claim_spare("a") is False
+        assert list(state_dir.glob("spares/*/*/")) == []
+    finally:
+        for machine in (killed, second):
+            await machine.stop()
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 async def test_a_spare_whose_command_failed_is_never_claimed_and_makes_room(state_dir: Path) -> None:
     machine = LocalMachine()
     try:
