@@ -14,6 +14,9 @@ ONCE := --ignore=tests/e2b_endpoint --ignore=tests/machines/e2b --ignore=tests/p
     --ignore=tests/bench/test_counts_on_e2b.py --ignore=tests/ui --ignore=tests/docs \
     --ignore=tests/langchain/test_against_shell_tool.py --ignore=tests/providers/test_contract_checks_itself.py \
     --ignore=tests/test_picture.py
+# The tests start hundreds of programs, each of which would compile what it imports where Python may not write byte code.
+COMPILE := uv sync --locked --quiet --compile-bytecode && \
+    $(RUN) python -m compileall -q gitmachine mcp_server integrations bench tests/e2b_endpoint
 # A shell starts its background jobs with SIGINT ignored, which is inherited; the tests send it in earnest.
 DEFAULT_SIGNALS := env --default-signal=INT,QUIT
 
@@ -37,6 +40,7 @@ picture: setup  ## the pictures of the README, from sessions that are really run
 
 test: setup  ## all tests; for root twice, as root and as an ordinary user
 	@.ci/setup tests
+	@$(COMPILE)
 	@echo "== tests as $$(id -un)"
 	@$(DEFAULT_SIGNALS) $(RUN) python -m pytest $(PYTEST_ARGS)
 	@if [ "$$(id -u)" = 0 ]; then .ci/test-as-user $(PYTEST_ARGS) $(ONCE); fi

@@ -103,6 +103,7 @@ def _take(figure: Figure, long: bool) -> int:
     work = Path.cwd()
     place = Place(work, Repositories(work / "repositories"), long)
     place.repositories.directory.mkdir(mode=0o755)
+    os.sync()  # what the figure before has left for the disk to do
     moment, began = this_moment(), time.monotonic()
     rows = asyncio.run(figure.load()(place))
     spent = time.monotonic() - began

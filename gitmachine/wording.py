@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gitmachine.git.chain import HistoryEntry
+if TYPE_CHECKING:  # which loads pydantic, and `gitmachine --help` loads this
+    from gitmachine.git.chain import HistoryEntry
 
 _SHORT = 12
 

@@ -147,6 +147,12 @@ def test_importing_it_imports_no_extra(environment: Path) -> None:
     assert not roots & (EXTRAS | {"portalocker"})
 
 
+def test_what_the_command_can_do_is_said_without_loading_what_does_it() -> None:
+    code = "import sys; from gitmachine.cli.app import cli; cli(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"pydantic", "asyncio", "rich"} & set(done.stdout.splitlines()[-1].split())
+
+
 def test_every_public_name_is_there_without_extras(environment: Path) -> None:
     code = "import gitmachine, sys; [getattr(gitmachine, n) for n in gitmachine.__all__]; print(*sys.modules)"
     roots = {name.partition(".")[0] for name in _python(environment, code).split()}

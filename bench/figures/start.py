@@ -168,7 +168,7 @@ async def _first(sessions: Starting, base: str, root: Path, files: int, effort: 
     names: list[str] = []
 
     async def another_address() -> None:
-        await spare_is_there()
+        await sessions.with_spare()
         names.append(f"{files}-{len(names)}.git")
         (root / names[-1]).symlink_to(repository)
 
@@ -180,4 +180,4 @@ async def _first(sessions: Starting, base: str, root: Path, files: int, effort: 
 
     name, series = f"start, first time, {files:,} files", "start, first time, files"
     plan = Plan(name, "git clone of the same URL", AIM_FIRST, series=series, size=files)
-    return await compare(plan, Contender(ours, another_address), Contender(floor, spare_is_there), effort)
+    return await compare(plan, Contender(ours, another_address), Contender(floor, sessions.with_spare), effort)
