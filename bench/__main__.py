@@ -64,7 +64,7 @@ def _run(figures: list[Figure], long: bool) -> list[str]:
     for figure in figures:
         argv = [sys.executable, "-m", "bench", figure.name, "--take", *(["--long"] if long else [])]
         limit = _PATIENCE * figure.seconds * (_LONG_FACTOR if long else 1)
-        with _work() as (work, prefix):
+        with _work(own_disk=figure.leaves_much) as (work, prefix):
             try:
                 subprocess.run([*prefix, *argv], check=True, timeout=limit, cwd=work, env=_environment(work))
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
@@ -74,7 +74,7 @@ def _run(figures: list[Figure], long: bool) -> list[str]:
 
 
 @contextmanager
-def _work() -> Iterator[tuple[Path, list[str]]]:
+def _work(own_disk: bool) -> Iterator[tuple[Path, list[str]]]:
     """A directory for one figure, and what to put in front of its command line.
 
     What still runs in it afterwards is ended: machines outlive a killed program.
@@ -84,7 +84,7 @@ def _work() -> Iterator[tuple[Path, list[str]]]:
         Path(directory).chmod(0o711)
         work.mkdir(mode=0o711)
         try:
-            yield work, on_a_new_one(Path(directory, "disk"), work)
+            yield work, on_a_new_one(Path(directory, "disk"), work) if own_disk else []
         finally:
             for process in leaks.processes(directory):
                 with suppress(ProcessLookupError):

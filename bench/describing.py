@@ -25,12 +25,16 @@ def this_machine() -> dict[str, str]:
 
 
 def this_moment() -> dict[str, str]:
-    """The commit of the code, and whether what was measured differs from it; when, and how busy the machine was."""
+    """The commit of the code, and whether what was measured differs from it; when, and how busy the machine was.
+
+    And whether the files are on the disk itself or in an image (bench/disk.py).
+    """
     changed = _output("git", "status", "--porcelain", "--", "gitmachine", "mcp_server", "integrations", "bench/*.py")
     return {
         "commit": _output("git", "rev-parse", "--short=12", "HEAD") + (" and changes" if changed else ""),
         "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load": f"{os.getloadavg()[0]:.1f}",
+        "files": "in an image" if _mounted("SOURCE").startswith("/dev/loop") else "on the disk",
     }
 
 
@@ -43,9 +47,12 @@ def _field(path: str, name: str) -> str:
 
 
 def _file_system() -> str:
+    return _mounted("FSTYPE")
+
+
+def _mounted(column: str) -> str:
     target = os.environ.get("TMPDIR", "/tmp")
-    kind, source = _output("findmnt", "--noheadings", "--output", "FSTYPE,SOURCE", "--target", target).split()[:2]
-    return f"{kind}, a new one for each figure" if source.startswith("/dev/loop") else kind
+    return _output("findmnt", "--noheadings", "--first-only", "--output", column, "--target", target)
 
 
 def _first_line(*argv: str) -> str:

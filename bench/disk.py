@@ -1,8 +1,8 @@
-"""A file system of its own for each figure.
+"""A file system of its own for a figure that leaves much.
 
-A figure leaves up to two million files. To remove them takes some disks longer than to take the figure, and slows down
-whoever writes files in the minutes after it; and what a disk holds from before is another at each run. So root takes
-each figure on a new ext4 in an image file, which goes as one file. Anybody else has the directory as it is.
+To remove two million files takes some disks longer than to take the figure, and slows down whoever writes files in the
+minutes after it. So root takes such a figure on a new ext4 in an image file, which goes as one file; all others are
+taken on the disk itself, where making a file durable costs what it costs there. Who is not root has only the latter.
 """
 
 from __future__ import annotations

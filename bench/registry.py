@@ -45,6 +45,8 @@ class Figure:
     seconds: int
     """What it may take in the ordinary run, its preparation included. All together must stay below twenty minutes."""
     about: str
+    leaves_much: bool = False
+    """Tens of thousands of files and more: see bench/disk.py."""
 
     def load(self) -> Take:
         take: Take = getattr(importlib.import_module(f"bench.figures.{self.module}"), self.name)
@@ -52,16 +54,16 @@ class Figure:
 
 
 FIGURES = (
-    Figure("start", "start", 300, "repo ready on a seen repository, with and without the warm spare"),
-    Figure("first_start", "start", 90, "repo ready on a repository not seen before, and the original's way"),
+    Figure("start", "start", 300, "repo ready on a seen repository, with and without the warm spare", leaves_much=True),
+    Figure("first_start", "start", 90, "repo ready on a repository not seen before", leaves_much=True),
     Figure("run", "commands", 10, "a command on LocalMachine"),
     Figure("concurrent", "commands", 60, "100 commands at once"),
     Figure("stream", "commands", 50, "1 GiB of output"),
     Figure("docker", "docker", 60, "a command and a start in a container"),
     Figure("e2b", "e2b", 20, "a command in an E2B sandbox"),
-    Figure("changes", "changes", 180, "diff, commit and checkpoint"),
+    Figure("changes", "changes", 180, "diff, commit and checkpoint", leaves_much=True),
     Figure("checkpoint", "changes", 30, "what a checkpoint adds to a command"),
-    Figure("fork", "changes", 70, "a fork, and what fifty take"),
+    Figure("fork", "changes", 70, "a fork, and what fifty take", leaves_much=True),
     Figure("pause", "pause", 20, "pause and resume"),
     Figure("many", "many", 80, "many sessions on one machine"),
     Figure("events", "events", 50, "the event log"),

@@ -125,6 +125,8 @@ def _circumstances(results: Sequence[Result]) -> list[str]:
     lines += ["", f"Commit {', '.join(commits)}; {times[0]} to {times[-1]}; {total / 60:.1f} minutes in all."]
     if len(commits) > 1:
         lines += ["", *(f"- {result.name}: {result.moment['commit']}" for result in results)]
+    if imaged := [result.name for result in results if result.moment["files"] == "in an image"]:
+        lines += ["", f"On a new ext4 in an image file each, the others on the disk itself: {', '.join(imaged)}."]
     if long := [result.name for result in results if result.long]:
         lines += ["", f"In the long form (`make bench-long`): {', '.join(long)}."]
     return lines
