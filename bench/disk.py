@@ -37,7 +37,8 @@ def on_a_new_one(image: Path, work: Path) -> list[str]:
         return []
     with image.open("wb") as file:
         file.truncate(min(_MOST, shutil.disk_usage(image.parent).free * 3 // 4))
-    subprocess.run([*_MKFS, str(image)], check=True, capture_output=True)
     prefix = ["unshare", "--mount", "/bin/sh", "-c", _MOUNT, "mount", str(image), str(work)]
-    tried = subprocess.run([*prefix, "true"], check=False, capture_output=True)
-    return prefix if tried.returncode == 0 else []
+    for words in ([*_MKFS, str(image)], [*prefix, "true"]):
+        if subprocess.run(words, check=False, capture_output=True).returncode != 0:
+            return []
+    return prefix

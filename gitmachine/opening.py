@@ -195,26 +195,12 @@ async def _bring_up(
     objects = await machine.share_objects(vault.upstream_objects)
     before = await session.branch.refs() if earlier else {}
     goes_on = earlier is not None and commit == before.get("tip")
-    branches = {f"refs/{name}": sha for name, sha in before.items() if name.startswith("heads/")}
-    stashes = stashes_of(before)
-    recording = session.branch.record_base(base, remote.heads.get(config.session), tip=commit)
-    making = provision(session, remote, commit, objects, branches=branches, also=stashes)
-    if machine.capabilities.compound:  # what the vault has is part of what it is asked then
-        await recording
-        await making
-    else:
-        await both(recording, making)
-    await session.branch.checkout.store_stashes(stashes)
+    await _check_out(session, remote, base, commit, objects, before)
     if goes_on:
         await session.branch.restore_files()
     session.record = record.model_copy(update={"base": base, "base_branch": config.base or remote.default_branch})
     await session.note(MachineState.RUNNING)
-    if found is not None:
-        beginning = _recovered(session, found, before)
-    elif goes_on or not session.branch.checkout.is_prepared:
-        beginning = _looked_at(session)
-    else:
-        beginning = session.branch.begin(commit, Draft("start", "start"))
+    beginning = _first_entry(session, commit, goes_on, found, before)
     default = remote.heads.get(remote.default_branch or "")
     if objects is not None and default is not None:
         await both(beginning, session.branch.checkout.keep_spare(vault.path.name, default, objects))
@@ -223,12 +209,35 @@ async def _bring_up(
     return session
 
 
-async def _looked_at(session: Session) -> None:
-    await session.branch.capture(Draft("start", "start"))
+async def _check_out(
+    session: Session,
+    remote: RemoteState,
+    base: str | None,
+    commit: str | None,
+    objects: str | None,
+    before: dict[str, str],
+) -> None:
+    """The repository in the machine, and in the vault what the session's changes count from. `before`: refs it had."""
+    branches = {f"refs/{name}": sha for name, sha in before.items() if name.startswith("heads/")}
+    stashes = stashes_of(before)
+    recording = session.branch.record_base(base, remote.heads.get(session.config.session), tip=commit)
+    if session.machine.capabilities.compound:  # what the vault has is part of what it is asked then
+        await recording
+        await provision(session, remote, commit, objects, branches=branches, also=stashes)
+    else:
+        await both(recording, provision(session, remote, commit, objects, branches=branches, also=stashes))
+    await session.branch.checkout.store_stashes(stashes)
 
 
-async def _recovered(session: Session, found: Salvage, before: dict[str, str]) -> None:
-    await tell_recovery(session, found, await session.branch.capture(recovery_draft(found)), before)
+async def _first_entry(
+    session: Session, commit: str | None, goes_on: bool, found: Salvage | None, before: dict[str, str]
+) -> None:
+    if found is not None:
+        await tell_recovery(session, found, await session.branch.capture(recovery_draft(found)), before)
+    elif goes_on or not session.branch.checkout.is_prepared:
+        await session.branch.capture(Draft("start", "start"))
+    else:
+        await session.branch.begin(commit, Draft("start", "start"))
 
 
 async def _start(

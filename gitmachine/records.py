@@ -66,14 +66,20 @@ class Record(BaseModel):
 
     def save(self, path: Path) -> None:
         """Writes the record so that a reader sees the old one or the new one, also after a crash."""
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                current = self.model_copy(update={"version": self.VERSION})
-                file.write(current.model_dump_json(indent=1).encode())
+        current = self.model_copy(update={"version": self.VERSION})
+        write_whole(path, current.model_dump_json(indent=1).encode())
+
+
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Puts a file in place so that a reader sees the old one or the new one; with `durable` also after a power cut."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if durable:
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        Path(temporary).replace(path)
+    except BaseException:  # a Ctrl-C, too, leaves no half of it
+        Path(temporary).unlink(missing_ok=True)
+        raise

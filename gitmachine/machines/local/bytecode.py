@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from gitmachine.machines.local.probe import BWRAP_ENVIRONMENT, PYTHON
+from gitmachine.records import write_whole
 
 _COMPILE_LIMIT_S = 20.0
 _DIGEST_BYTES = 32
@@ -37,7 +36,7 @@ def compiled(source: bytes, kept: Path) -> bytes:
     if made is None:
         return source
     with suppress(OSError):  # the next one compiles it again
-        _save(kept, key + hashlib.sha256(made).digest() + made)
+        write_whole(kept, key + hashlib.sha256(made).digest() + made, durable=False)
     return made
 
 
@@ -56,14 +55,3 @@ def _compile(source: bytes) -> bytes | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
-
-
-def _save(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -160,7 +160,7 @@ class LocalMachine(Machine):
         try:
             coming = self._come_up(await self._directory())
             await (both(coming, _uninterrupted(self._observed.come_up())) if self._observed else coming)
-        except BaseException:
+        except BaseException:  # a cancellation, too, must leave nothing running
             await asyncio.shield(self._undo())
             raise
 
@@ -332,7 +332,7 @@ class LocalMachine(Machine):
         created = time.time()  # before the agent's own clock begins, so that its end is never too early for ours
         try:
             init = sandbox.launch(self._plan(layout, groups))
-        except BaseException:
+        except BaseException:  # whatever it was, the groups are nobody's
             cgroup.discard(groups)
             raise
         self._record = MachineRecord(
